@@ -1,0 +1,1 @@
+"""Config node to object: composing, checking and building what a configuration names, and nothing else."""

@@ -1,0 +1,215 @@
+"""From configuration nodes and the sizes of a catalogue to a `TwoTower`, and back from a model file alone."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import avrec
+from avrec.build.instantiate import instantiate
+from avrec.core.dataset import Dataset
+from avrec.core.errors import ArtefactError, ConfigError
+from avrec.core.files import atomic_write, check_format_version
+from avrec.models.item_tower import ItemTower, OperatingPoint
+from avrec.models.two_tower import TwoTower
+from avrec.training.checkpoints import load_tensors
+
+FORMAT_VERSION = 1
+
+# The keys of a configuration that describe the model; they travel inside the model file.
+MODEL_KEYS = (
+    "id_dim",
+    "modalities",
+    "encoder",
+    "fusion",
+    "pooling",
+    "item_tower",
+    "user_tower",
+    "item_table",
+    "user_table",
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model needs to know of its catalogue.
+
+    Attributes:
+        num_items: rows of the item table.
+        num_users: rows of the user table.
+        feature_dims: {modality: F} in the order of the item tower.
+    """
+
+    num_items: int
+    num_users: int
+    feature_dims: dict[str, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset, modalities: list[str] | None) -> "Sizes":
+        """The sizes of a data set.
+
+        Args:
+            modalities: which of its features to use, in this order; all when None, none when empty.
+
+        Raises:
+            ConfigError: the data set has no such modality.
+        """
+        names = sorted(dataset.features) if modalities is None else list(modalities)
+        absent = [name for name in names if name not in dataset.features]
+        if absent:
+            raise ConfigError(
+                f"modalities: the data set '{dataset.name}' has no {absent}; it has {sorted(dataset.features)}."
+            )
+        dims = {name: int(dataset.features[name].values.shape[1]) for name in names}
+        return cls(dataset.num_items, dataset.num_users, dims)
+
+
+def supply(maker: Callable[..., Any], **sizes: Any) -> Any:
+    """Call a partial with those of the sizes that its signature takes."""
+    accepted = inspect.signature(maker).parameters
+    return maker(**{name: value for name, value in sizes.items() if name in accepted})
+
+
+def build_model(config: Mapping[str, Any], sizes: Sizes, trusted: bool = True) -> TwoTower:
+    """The untrained model of a configuration.
+
+    Args:
+        config: holds `MODEL_KEYS`; every part is a partial that is given the sizes it asks for.
+        sizes: of the catalogue.
+        trusted: False for a configuration that came with a file.
+
+    Raises:
+        ConfigError: a part is not allowed or does not fit.
+    """
+    parts = {
+        key: instantiate(config[key], trusted=trusted) for key in MODEL_KEYS if key not in ("id_dim", "modalities")
+    }
+    dim = int(config["id_dim"])
+    encoders: dict[str, nn.Module] = {
+        name: supply(parts["encoder"], feature_dim=width) for name, width in sizes.feature_dims.items()
+    }
+    fusion = None
+    if encoders:
+        fusion = supply(parts["fusion"], input_dims={name: encoder.output_dim for name, encoder in encoders.items()})
+    item_tower: ItemTower = parts["item_tower"](encoders=encoders, fusion=fusion, id_dim=dim)
+    user_tower = parts["user_tower"](
+        id_dim=dim,
+        content_dim=item_tower.content_dim,
+        id_pooling=supply(parts["pooling"]["id"], dim=dim),
+        content_pooling=supply(parts["pooling"]["content"], dim=max(item_tower.content_dim, 1)),
+    )
+    return TwoTower(
+        item_tower,
+        user_tower,
+        supply(parts["item_table"], num_items=sizes.num_items, dim=dim),
+        supply(parts["user_table"], num_users=sizes.num_users, dim=dim),
+    )
+
+
+def learn_from_train(model: TwoTower, dataset: Dataset) -> None:
+    """Set what is counted rather than trained, from train only: evidence, feature statistics, and biases that start as popularity.
+
+    A bias starts at the log of its item's count, less the mean: without it training spends its first ten epochs on learning
+    popularity (measured on short videos).
+    """
+    counts = dataset.train.item_counts
+    model.item_evidence_N.copy_(torch.from_numpy(counts))
+    log_counts = np.log(np.maximum(counts, 1))
+    trained = counts > 0
+    popularity = np.where(trained, log_counts - log_counts[trained].mean(), 0.0) if trained.any() else log_counts
+    model.item_table.bias_N.data.copy_(torch.from_numpy(popularity))
+    model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
+    for name, encoder in model.item_tower.encoders.items():
+        feature = dataset.features[name]
+        preprocess = getattr(encoder, "preprocess")
+        preprocess.learn(torch.tensor(feature.values[feature.present & (counts > 0)]))
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A trained model with where it came from.
+
+    Attributes:
+        model: at the operating point that was asked for.
+        config: the run's whole resolved configuration.
+        data_hash: content hash of the data set it was trained on.
+        seed: of the run.
+        code_version: of avrec.
+        operating_points: {rule: calibration}.
+        frontier: what the calibration saw on validation.
+    """
+
+    model: TwoTower
+    config: dict[str, Any]
+    data_hash: str
+    seed: int
+    code_version: str
+    operating_points: dict[str, OperatingPoint]
+    frontier: list[dict[str, float]]
+
+
+def save(
+    path: str | Path,
+    model: TwoTower,
+    sizes: Sizes,
+    config: Mapping[str, Any],
+    data_hash: str,
+    operating_points: Mapping[str, OperatingPoint],
+    frontier: list[dict[str, float]],
+) -> None:
+    """Write a model file: tensors and plain values only."""
+    value = {
+        "format_version": FORMAT_VERSION,
+        "code_version": avrec.__version__,
+        "state_dict": model.state_dict(),
+        "sizes": asdict(sizes),
+        "config": dict(config),
+        "data_hash": data_hash,
+        "seed": int(config["seed"]),
+        "operating_points": {name: asdict(point) for name, point in operating_points.items()},
+        "frontier": frontier,
+    }
+    with atomic_write(path) as file:
+        torch.save(value, file)
+
+
+def load(path: str | Path, rule: str = "overall") -> ModelFile:
+    """Rebuild a model from its file alone; its configuration is data and may name nothing but models.
+
+    Args:
+        path: what `save` wrote.
+        rule: the operating point to put in force.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, of another version, or its parts do not fit one another.
+        ConfigError: there is no such operating point.
+    """
+    value = load_tensors(Path(path))
+    check_format_version(value, path, FORMAT_VERSION)
+    try:
+        sizes = Sizes(**value["sizes"])
+        model = build_model(value["config"], sizes, trusted=False)
+        model.load_state_dict(value["state_dict"])
+        points = {name: OperatingPoint(**point) for name, point in value["operating_points"].items()}
+        found = ModelFile(
+            model,
+            value["config"],
+            str(value["data_hash"]),
+            int(value["seed"]),
+            str(value["code_version"]),
+            points,
+            list(value["frontier"]),
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(f"{path}: its parts do not fit one another ({reason}). Train again.") from error
+    if rule not in points:
+        raise ConfigError(f"calibration: {path} has no operating point '{rule}'; it has {sorted(points)}.")
+    model.set_operating_point(points[rule])
+    model.eval()
+    return found

@@ -1,0 +1,63 @@
+"""One ONNX graph in ONNX Runtime."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avrec.core.errors import ArtefactError, require
+
+
+class OnnxGraph:
+    """A graph that takes and gives numpy arrays by name.
+
+    Args:
+        model: a serialised ONNX model; bytes, so that what was verified is what runs.
+        path: where it came from, for messages.
+        inputs: the names it must take, in order.
+        outputs: the names it must give, in order.
+        num_threads: threads of one call; 1 suits a server with many workers.
+
+    Raises:
+        ArtefactError: the graph does not load, or has other inputs or outputs.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self, model: bytes, path: str | Path, inputs: Sequence[str], outputs: Sequence[str], num_threads: int = 1
+    ) -> None:
+        onnxruntime = require("onnxruntime", "serve")
+        self._path = path
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no common class of its own errors
+            raise ArtefactError(f"{path}: ONNX Runtime cannot load it ({error}). Export the bundle again.") from error
+        found = [
+            [argument.name for argument in side] for side in (self._session.get_inputs(), self._session.get_outputs())
+        ]
+        if found != [list(inputs), list(outputs)]:
+            raise ArtefactError(
+                f"{path}: takes {found[0]} and gives {found[1]}; expected {list(inputs)} and {list(outputs)}. "
+                "Export the bundle again."
+            )
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name.
+
+        Raises:
+            ArtefactError: the graph cannot take these arrays.
+        """
+        try:
+            values = self._session.run(self.outputs, dict(arrays))
+        except Exception as error:
+            shapes = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+            raise ArtefactError(
+                f"{self._path}: cannot run on {shapes} ({error}). Does the graph belong to this bundle?"
+            ) from error
+        return dict(zip(self.outputs, values, strict=True))

@@ -1,0 +1,23 @@
+"""The prepared data set on disk: names, units and versions that its writer and its reader share."""
+
+KIND = "avrec prepared data set"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+PARTS = ("train", "validation", "test")
+WEIGHT_SCALE = 1_000_000  # weights are whole millionths: their sums are exact in any order and in every engine
+RESERVED_COLUMNS = ("user_idx", "item_idx")
+
+
+def table_file(name: str) -> str:
+    """The file of the table `name`."""
+    return f"{name}.parquet"
+
+
+def feature_file(modality: str) -> str:
+    """The file of a modality's vectors."""
+    return f"features/{modality}.npy"
+
+
+def presence_column(modality: str) -> str:
+    """The column of the items table that says which items have the modality."""
+    return f"has_{modality}"

@@ -1,0 +1,130 @@
+"""The caller's own tables: interactions, and where they exist items, users and feature matrices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from avrec.data.arrow import TEXT
+from avrec.data.columns import TimeUnit, id_text, numbers, plain_text, seconds, split_names
+from avrec.data.problems import Place, Problems
+from avrec.data.sources.base import EVENT_COLUMNS, RawData, describe_files, event_table
+from avrec.data.sources.delimited import typed
+from avrec.data.sources.matrices import Matrix, ZeroRows, read_matrix
+from avrec.data.sources.tablefile import LoadedTable, load_table
+
+ID_COLUMNS = ("user_id", "item_id")
+OPTIONAL_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in ID_COLUMNS)
+
+
+@dataclass(frozen=True)
+class TablesSource:
+    """Own data as CSV, TSV or Parquet; `TablesSource("interactions.csv")` is the smallest case.
+
+    Attributes:
+        interactions: file with `user_id`, `item_id` and optionally `timestamp`, `event`, `value`, `split`.
+        items: file with `item_id` and any side fields; its row order is the row order of `.npy` features.
+        users: file with `user_id` and any side fields.
+        features: modality -> `.npy` or Parquet file of vectors.
+        name: of the data set.
+        separator: of text files; a comma, and a tab where the name ends in `.tsv`, when None.
+        time_unit: of timestamps that are numbers.
+        zero_rows: whether a feature row of zeros is an error or means that the item lacks the modality.
+    """
+
+    interactions: str | Path
+    items: str | Path | None = None
+    users: str | Path | None = None
+    features: Mapping[str, str | Path] = field(default_factory=dict)
+    name: str = "tables"
+    separator: str | None = None
+    time_unit: TimeUnit = "s"
+    zero_rows: ZeroRows = "error"
+
+    def read(self) -> RawData:
+        """Read every table.
+
+        Faults of single cells become `RawData.problems`, so that `prepare` tells them together with its own.
+
+        Raises:
+            DataError: a table cannot be made at all; everything that was found in any table is in the message.
+        """
+        problems = Problems()
+        self._check_files(problems)
+        tables = {
+            "interactions": load_table(Path(self.interactions), self.separator, ID_COLUMNS, OPTIONAL_COLUMNS, problems)
+        }
+        for part, path, id_name in (("items", self.items, "item_id"), ("users", self.users, "user_id")):
+            if path is not None:
+                tables[part] = load_table(Path(path), self.separator, [id_name], None, problems)
+        loaded = {part: table for part, table in tables.items() if table is not None}
+        columns = {part: self._convert(part, table, problems) for part, table in loaded.items()}
+        features = self._features(columns.get("items"), problems)
+        if len(loaded) < len(tables) or len(features) < len(self.features):
+            problems.raise_any()
+        return RawData(
+            name=self.name,
+            interactions=columns["interactions"],
+            items=columns.get("items", pa.table({"item_id": pa.array([], TEXT)})),
+            users=columns.get("users"),
+            features=features,
+            origin=self._origin(loaded),
+            places={part: table.place for part, table in loaded.items()}
+            | {modality: Place(Path(path).name) for modality, path in self.features.items()},
+            problems=tuple(problems.lines),
+        )
+
+    def _paths(self) -> list[Path]:
+        paths = (self.interactions, self.items, self.users, *self.features.values())
+        return [Path(path) for path in paths if path is not None]
+
+    def _check_files(self, problems: Problems) -> None:
+        for path in self._paths():
+            if not path.is_file():
+                problems.add(str(path), "no such file. Check the path.")
+        if self.separator is not None and len(self.separator) != 1:
+            problems.add("separator", f"is {self.separator!r}; expected one character.")
+        problems.raise_any()
+
+    def _convert(self, part: str, loaded: LoadedTable, problems: Problems) -> pa.Table:
+        if part == "interactions":
+            return self._events(loaded, problems)
+        id_name = "item_id" if part == "items" else "user_id"
+        columns = {id_name: id_text(loaded.column(id_name, problems))}
+        for name in loaded.table.column_names:
+            if name != id_name:
+                columns[name] = typed(loaded.table[name]) if loaded.is_text else loaded.table[name]
+        return pa.table(columns)
+
+    def _events(self, loaded: LoadedTable, problems: Problems) -> pa.Table:
+        columns = {name: id_text(loaded.column(name, problems)) for name in ID_COLUMNS}
+        for name in set(OPTIONAL_COLUMNS) & set(loaded.table.column_names):
+            column = loaded.column(name, problems)
+            match name:
+                case "timestamp":
+                    columns[name] = seconds(column, self.time_unit)
+                case "value":
+                    columns[name] = numbers(column)
+                case "split":
+                    columns[name] = split_names(column)
+                case _:
+                    columns[name] = plain_text(column)
+        return event_table(columns)
+
+    def _features(self, items: pa.Table | None, problems: Problems) -> dict[str, Matrix]:
+        item_ids = None if items is None else items["item_id"].combine_chunks()
+        found = {
+            modality: read_matrix(Path(path), item_ids, self.zero_rows, problems)
+            for modality, path in self.features.items()
+        }
+        return {modality: matrix for modality, matrix in found.items() if matrix is not None}
+
+    def _origin(self, loaded: Mapping[str, LoadedTable]) -> dict[str, Any]:
+        ignored = {table.place.name: table.ignored for table in loaded.values() if table.ignored}
+        return {
+            "files": describe_files(self._paths()),
+            "ignored_columns": ignored,
+            "time_unit": self.time_unit,
+        }

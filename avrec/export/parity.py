@@ -1,0 +1,168 @@
+"""Parity: do the exported graphs say what PyTorch says, on the model's own tables?
+
+Axes: B users in the batch, N items, D width of the vectors.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avrec.bundle.schema import ITEM_TOWER, USER_TOWER
+from avrec.bundle.session import OnnxGraph
+from avrec.core.arrays import Float32, Int64
+from avrec.core.errors import require
+from avrec.core.query import UserQuery
+from avrec.export.calls import Arrays, item_calls, spread, user_calls, user_inputs
+from avrec.export.graphs import ItemTowerGraph, TowerGraph, UserTowerGraph, load_torchscript
+from avrec.export.tables import Tables
+
+Runner = Callable[[Arrays], Arrays]
+
+TOLERANCE = 1e-4
+TIE = 1e-5
+TOP_K = 20
+NUM_USERS = 256
+DEFINITION = (
+    "relative error: the largest |difference| of one output of one call, divided by the largest |reference| of that output, "
+    "the worst over all calls. A user's top 20 is equal when the candidate's item at each rank has a reference score within "
+    "1e-5 * max(1, the user's largest |score|) of the reference's item at that rank; consumed items are left out."
+)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far the exported graphs are from PyTorch.
+
+    Attributes:
+        relative_error: {backend: {"tower.output": worst relative error}}; see `definition`.
+        equal_lists: {backend: users whose top list equals PyTorch's up to ties}.
+        num_users: users whose lists were compared.
+        num_calls: calls of the two towers that were compared.
+        versions: of the libraries.
+        tolerance: for the relative errors.
+        definition: what the numbers mean.
+    """
+
+    relative_error: Mapping[str, Mapping[str, float]]
+    equal_lists: Mapping[str, int]
+    num_users: int
+    num_calls: int
+    versions: Mapping[str, str]
+    tolerance: float = TOLERANCE
+    definition: str = DEFINITION
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error of all."""
+        return max(error for errors in self.relative_error.values() for error in errors.values())
+
+    @property
+    def passed(self) -> bool:
+        """Every error is within the tolerance and every list is equal."""
+        return self.worst <= self.tolerance and all(count == self.num_users for count in self.equal_lists.values())
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for `write_json`."""
+        return {"format_version": 1, "passed": self.passed, **asdict(self)}
+
+
+def check_parity(folder: Path, item: ItemTowerGraph, user: UserTowerGraph, tables: Tables) -> ParityReport:
+    """Compare the ONNX and TorchScript files of `folder` with the towers they were exported from.
+
+    Args:
+        folder: holds the four files.
+        item: the item tower in PyTorch.
+        user: the user tower in PyTorch.
+        tables: real rows to compare on.
+    """
+    max_items = user.tower.max_history_items
+    calls = {ITEM_TOWER: item_calls(tables, item.tower.modalities), USER_TOWER: user_calls(tables, max_items)}
+    query = UserQuery.of_users(spread(len(tables.users), NUM_USERS), tables.history)
+    batch = user_inputs(tables, query, max_items)
+    reference = torch_runner(user)(batch)["vector"]
+    errors: dict[str, dict[str, float]] = {}
+    equal = {}
+    for backend, load in {"onnx": _onnx_runner, "torchscript": _torchscript_runner}.items():
+        candidates = {name: load(folder, name, graph) for name, graph in {ITEM_TOWER: item, USER_TOWER: user}.items()}
+        found = {
+            ITEM_TOWER: relative_errors(torch_runner(item), candidates[ITEM_TOWER], calls[ITEM_TOWER]),
+            USER_TOWER: relative_errors(torch_runner(user), candidates[USER_TOWER], calls[USER_TOWER]),
+        }
+        errors[backend] = {f"{name}.{output}": error for name in found for output, error in found[name].items()}
+        equal[backend] = count_equal_lists(
+            reference, candidates[USER_TOWER](batch)["vector"], tables.item_vectors, query
+        )
+    return ParityReport(
+        relative_error=errors,
+        equal_lists=equal,
+        num_users=len(query),
+        num_calls=sum(len(some) for some in calls.values()),
+        versions={"torch": torch.__version__, "onnxruntime": require("onnxruntime", "export").__version__},
+    )
+
+
+def torch_runner(graph: TowerGraph, module: torch.nn.Module | None = None) -> Runner:
+    """Run a tower, or another module with its inputs and outputs, on arrays by name."""
+
+    def run(inputs: Arrays) -> Arrays:
+        with torch.inference_mode():
+            outputs = (module or graph)(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
+        return {name: value.numpy() for name, value in zip(graph.outputs, outputs, strict=True)}
+
+    return run
+
+
+def _torchscript_runner(folder: Path, name: str, graph: TowerGraph) -> Runner:
+    return torch_runner(graph, load_torchscript(folder / f"{name}.pt"))
+
+
+def _onnx_runner(folder: Path, name: str, graph: TowerGraph) -> Runner:
+    path = folder / f"{name}.onnx"
+    return OnnxGraph(path.read_bytes(), path, graph.inputs, graph.outputs).run
+
+
+def relative_errors(reference: Runner, candidate: Runner, calls: Iterable[Arrays]) -> dict[str, float]:
+    """The worst relative error of each output over the calls; infinite where a value is not finite or a shape differs."""
+    worst: dict[str, float] = {}
+    for inputs in calls:
+        expected, found = reference(inputs), candidate(inputs)
+        for name, value in expected.items():
+            worst[name] = max(worst.get(name, 0.0), _relative_error(value, found[name]))
+    return worst
+
+
+def _relative_error(reference: np.ndarray, found: np.ndarray) -> float:
+    if reference.shape != found.shape or not np.isfinite(found).all() or not np.isfinite(reference).all():
+        return float("inf")
+    difference = float(np.abs(reference.astype(np.float64) - found).max(initial=0))
+    largest = float(np.abs(reference).max(initial=0))
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest > 0 else float("inf")
+
+
+def count_equal_lists(reference: Float32, candidate: Float32, item_vectors: Float32, query: UserQuery) -> int:
+    """How many users' top lists are equal up to ties; see `DEFINITION`.
+
+    Args:
+        reference: (B, D) user vectors of PyTorch.
+        candidate: (B, D) user vectors to compare.
+        item_vectors: (N, D).
+        query: whose histories are left out.
+    """
+    equal = 0
+    for row in range(len(query)):
+        seen = query.item_idx[query.indptr[row] : query.indptr[row + 1]]
+        true_N, found_N = item_vectors @ reference[row], item_vectors @ candidate[row]
+        margin = TIE * max(1.0, float(np.abs(true_N).max()))
+        true_N[seen], found_N[seen] = -np.inf, -np.inf
+        listed, best = true_N[_top(found_N)], true_N[_top(true_N)]
+        equal += bool(np.isclose(listed, best, rtol=0, atol=margin).all())
+    return equal
+
+
+def _top(scores_N: Float32) -> Int64:
+    return np.argsort(-scores_N, kind="stable")[:TOP_K]

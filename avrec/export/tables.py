@@ -1,0 +1,100 @@
+"""What lies beside the graphs in a bundle: tables of users and items, histories and ids.
+
+Axes: U users, N items, D embedding of the ids, C content width, M modalities.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from avrec.bundle.schema import TIMESTAMPS
+from avrec.core.arrays import Float32
+from avrec.core.dataset import Dataset
+from avrec.core.errors import ArtefactError
+from avrec.core.files import write_npy, write_table
+from avrec.core.ids import IdMap
+from avrec.core.interactions import Interactions
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The model's tables as arrays on the CPU, numbers in float32.
+
+    Attributes:
+        users: ids.
+        items: ids.
+        user_vectors: (U, D).
+        item_vectors: (N, D + 1 + C).
+        history_vectors: (N, D + C).
+        history: each user's whole log.
+        item_inputs: the item tower's inputs of the whole catalogue by name; used for parity, not stored.
+    """
+
+    users: IdMap
+    items: IdMap
+    user_vectors: Float32
+    item_vectors: Float32
+    history_vectors: Float32
+    history: Interactions
+    item_inputs: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset) -> "Tables":
+        """Read them off the model.
+
+        Raises:
+            ArtefactError: model and data set are of different size.
+        """
+        if (model.num_items, model.user_table.num_users) != (dataset.num_items, dataset.num_users):
+            raise ArtefactError(
+                f"the model holds {model.num_items} items and {model.user_table.num_users} users; the data set "
+                f"{dataset.name!r} {dataset.num_items} and {dataset.num_users}. Export with the data it was trained on."
+            )
+        item, history, _ = model.item_vectors(catalogue)
+        return cls(
+            users=dataset.users,
+            items=dataset.items,
+            user_vectors=_array(model.user_vectors()),
+            item_vectors=_array(item),
+            history_vectors=_array(history),
+            history=dataset.train.merged(dataset.validation).merged(dataset.test),
+            item_inputs=_item_inputs(model, catalogue),
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write everything but `item_inputs`."""
+        arrays: dict[str, np.ndarray] = {
+            "user_vectors.npy": self.user_vectors,
+            "item_vectors.npy": self.item_vectors,
+            "history_vectors.npy": self.history_vectors,
+            "history_indptr.npy": self.history.indptr,
+            "history_item_idx.npy": self.history.item_idx,
+            "history_weight.npy": self.history.weight.astype(np.float32),
+        }
+        if self.history.timestamp is not None:
+            arrays[TIMESTAMPS] = self.history.timestamp
+        for name, array in arrays.items():
+            write_npy(folder / name, array)
+        write_table(folder / "items.parquet", pa.table({"item_id": self.items.array}))
+        write_table(folder / "users.parquet", pa.table({"user_id": self.users.array}))
+
+
+def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:
+    modalities = model.item_tower.modalities
+    inputs: dict[str, np.ndarray] = {f"feature_{name}": _array(catalogue.values[name]) for name in modalities}
+    inputs |= {f"mask_{name}": catalogue.masks[name].cpu().numpy().astype(np.bool_) for name in modalities}
+    return inputs | {
+        "id_vector": _array(model.item_table.output_ND),
+        "neighbour_vector": _array(model.neighbour_vector_ND),
+        "bias": _array(model.item_table.bias_N),
+        "evidence": _array(model.item_evidence_N),
+    }
+
+
+def _array(tensor: Tensor) -> Float32:
+    array: Float32 = tensor.detach().cpu().float().contiguous().numpy()
+    return array

@@ -1,0 +1,121 @@
+"""`write_bundle`: from a trained model to a folder that recommends without PyTorch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avrec import __version__
+from avrec.bundle.schema import CARD, GRAPHS, ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Dims, FileRecord, Manifest
+from avrec.core.dataset import Dataset
+from avrec.core.errors import ArtefactError
+from avrec.core.files import atomic_folder, atomic_write, sha256_file, write_json
+from avrec.export.card import model_card
+from avrec.export.graphs import ItemTowerGraph, UserTowerGraph, export_onnx, export_torchscript
+from avrec.export.parity import ParityReport, check_parity
+from avrec.export.tables import Tables
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a model does not know of itself.
+
+    Attributes:
+        seed: of the training run.
+        config: the run's configuration as plain JSON data, without paths of this machine.
+        operating_point_name: which setting was chosen on validation, for example `overall` or `cold98`.
+        metrics: measured numbers; each key names its split, as in `test/recall@20`; NaN where there was nothing to measure on.
+    """
+
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    operating_point_name: str = "overall"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_bundle(
+    model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, folder: str | Path, *, info: BundleInfo
+) -> Path:
+    """Export both towers, compare them with PyTorch, and write the bundle whole or not at all.
+
+    Args:
+        model: trained, its operating point in force.
+        catalogue: the features of every item; they are used, not stored.
+        dataset: what the model was trained for; each user's whole log becomes the history that is served from.
+        folder: where the bundle is to stand; an older bundle there is replaced, anything else is refused.
+        info: what the model does not know of itself.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtefactError: the folder holds something else, model and data do not fit, or the exported graphs differ from
+            PyTorch by more than a relative 1e-4.
+        MissingExtraError: the extra `export` is not installed.
+    """
+    folder = Path(folder)
+    _refuse_other_folder(folder)
+    tables = Tables.of(model, catalogue, dataset)
+    item, user = ItemTowerGraph(model.item_tower), UserTowerGraph(model.user_tower)
+    with atomic_folder(folder) as draft:
+        for name, graph in {ITEM_TOWER: item, USER_TOWER: user}.items():
+            properties = {"avrec_version": __version__, "data_hash": dataset.content_hash, "tower": name}
+            export_onnx(graph, draft / f"{name}.onnx", properties)
+            export_torchscript(graph, draft / f"{name}.pt")
+        parity = check_parity(draft, item, user, tables)
+        _refuse_difference(folder, parity)
+        write_json(draft / PARITY, parity.to_json())
+        tables.write(draft)
+        manifest = _manifest(model, dataset, tables, info, {})
+        with atomic_write(draft / CARD) as file:
+            file.write(model_card(manifest, parity).encode("utf-8"))
+        write_json(draft / MANIFEST, _manifest(model, dataset, tables, info, _records(draft)).to_json())
+    return folder
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """`atomic_folder` replaces what stands there; it must not replace somebody's home."""
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / GRAPHS[0]).is_file())):
+        raise ArtefactError(f"{folder}: exists and is no bundle, so it is not replaced. Name another folder.")
+
+
+def _refuse_difference(folder: Path, parity: ParityReport) -> None:
+    if not parity.passed:
+        raise ArtefactError(
+            f"{folder}: not written, since the exported graphs differ from PyTorch: relative errors "
+            f"{dict(parity.relative_error)}, at most {parity.tolerance} is accepted; equal lists "
+            f"{dict(parity.equal_lists)} of {parity.num_users} users. Look for an operation that exports differently."
+        )
+
+
+def _records(folder: Path) -> dict[str, FileRecord]:
+    return {path.name: FileRecord(sha256_file(path), path.stat().st_size) for path in sorted(folder.iterdir())}
+
+
+def _manifest(
+    model: TwoTower, dataset: Dataset, tables: Tables, info: BundleInfo, files: Mapping[str, FileRecord]
+) -> Manifest:
+    tower = model.item_tower
+    return Manifest(
+        avrec_version=__version__,
+        data_name=dataset.name,
+        data_hash=dataset.content_hash,
+        seed=info.seed,
+        config=dict(info.config),
+        dims=Dims(
+            num_users=dataset.num_users,
+            num_items=dataset.num_items,
+            num_events=len(tables.history),
+            id_dim=tower.id_dim,
+            content_dim=tower.content_dim,
+        ),
+        modalities=tower.modalities,
+        feature_dims=dict(tower.feature_dims),
+        max_history_items=model.user_tower.max_history_items,
+        operating_point_name=info.operating_point_name,
+        operating_point=asdict(tower.operating_point),
+        metrics={name: value if math.isfinite(value) else None for name, value in info.metrics.items()},
+        files=files,
+    )

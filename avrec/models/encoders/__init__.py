@@ -1,0 +1,1 @@
+"""Encoders turn one modality into tokens (N, T, D) and a mask."""

@@ -1,0 +1,60 @@
+"""Pooling of a user's history: `pool(vectors_BLD, weights_BL, ages_BL, mask_BL) -> vector_BD`, zero for an empty history.
+
+Axes: B users in the batch, L history length, D embedding.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class NormalizedSum(nn.Module):
+    """`sum_l w_l y_l / (sum_l w_l)^exponent`, recent events weighing more when a half-life is given.
+
+    Args:
+        exponent: 0 is the plain sum (what a fold-in needs), 0.5 the usual compromise, 1 the mean.
+        half_life_days: age at which an event weighs half; None for no decay.
+    """
+
+    def __init__(self, exponent: float = 0.5, half_life_days: float | None = None) -> None:
+        super().__init__()
+        self.exponent = exponent
+        self.half_life_days = half_life_days
+
+    def forward(self, vectors_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """(B, D)."""
+        weights_BL = weights_BL * mask_BL.to(weights_BL.dtype)
+        if self.half_life_days is not None:
+            weights_BL = weights_BL * torch.exp2(-ages_BL.clamp(min=0) / self.half_life_days)
+        total_BD = (weights_BL.unsqueeze(2) * vectors_BLD).sum(dim=1)
+        size_B1 = weights_BL.sum(dim=1, keepdim=True)
+        return total_BD / torch.where(size_B1 > 0, size_B1, torch.ones_like(size_B1)) ** self.exponent
+
+
+class AttentionPooling(nn.Module):
+    """The normalised sum with learned attention in place of equal weights.
+
+    Attention logits are a learned direction of the item vector, minus a learned rate times `log(1 + age in days)`, plus the
+    log of the event's weight. The result is multiplied by `(sum_l w_l)^(1 - exponent)`, so an untrained layer (direction and
+    rate zero) equals `NormalizedSum(exponent)`.
+
+    Args:
+        dim: D.
+        exponent: as in `NormalizedSum`.
+    """
+
+    def __init__(self, dim: int, exponent: float = 0.5) -> None:
+        super().__init__()
+        self.exponent = exponent
+        self.direction = nn.Linear(dim, 1, bias=False)
+        self.decay_rate = nn.Parameter(torch.zeros(()))
+        nn.init.zeros_(self.direction.weight)
+
+    def forward(self, vectors_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """(B, D)."""
+        used_BL = mask_BL & (weights_BL > 0)
+        logit_BL = self.direction(vectors_BLD).squeeze(2) - self.decay_rate * torch.log1p(ages_BL.clamp(min=0))
+        logit_BL = logit_BL + weights_BL.clamp(min=1e-12).log()
+        logit_BL = logit_BL.masked_fill(~used_BL, -1e9)
+        attention_BL = logit_BL.softmax(dim=1) * used_BL.to(logit_BL.dtype)
+        size_B1 = (weights_BL * used_BL.to(weights_BL.dtype)).sum(dim=1, keepdim=True)
+        return (attention_BL.unsqueeze(2) * vectors_BLD).sum(dim=1) * size_B1 ** (1 - self.exponent)

@@ -1,0 +1,71 @@
+"""The user tower: a user's own vector and history in, one vector out. The tables live with the caller.
+
+Axes: B users in the batch, L history length, D embedding of the ids, C content width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class UserTower(nn.Module):
+    """`[A pool(history ids) + own + constant, 1, pool(history content)]`: the user's half of the inner product.
+
+    The middle 1 meets the item's bias. `A` is the identity, or the map that folds a matrix factorisation in
+    (`fold_in_map`); it is a buffer unless `train_map`, since training it from the identity was measured to overfit.
+
+    Args:
+        id_dim: D.
+        content_dim: C, 0 without content.
+        id_pooling: pools the id segment of the history.
+        content_pooling: pools its content segment.
+        max_history_items: how many events, the last ones, the caller is to pass.
+        train_map: learn `A`.
+    """
+
+    def __init__(
+        self,
+        id_dim: int,
+        content_dim: int,
+        id_pooling: nn.Module,
+        content_pooling: nn.Module,
+        max_history_items: int = 50,
+        train_map: bool = False,
+    ) -> None:
+        super().__init__()
+        self.id_dim = id_dim
+        self.content_dim = content_dim
+        self.max_history_items = max_history_items
+        self.id_pooling = id_pooling
+        self.content_pooling = content_pooling
+        self.map_DD = nn.Parameter(torch.eye(id_dim), requires_grad=train_map)
+        self.constant_D = nn.Parameter(torch.zeros(id_dim))
+
+    def id_vector(self, own_BD: Tensor, ids_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """The id segment (B, D)."""
+        pooled_BD = self.id_pooling(ids_BLD, weights_BL, ages_BL, mask_BL)
+        return pooled_BD @ self.map_DD.T + own_BD + self.constant_D
+
+    def content_vector(self, content_BLC: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """The content segment (B, C)."""
+        pooled: Tensor = self.content_pooling(content_BLC, weights_BL, ages_BL, mask_BL)
+        return pooled
+
+    def forward(
+        self, user_vector: Tensor, history_vectors: Tensor, weights: Tensor, ages: Tensor, mask: Tensor
+    ) -> Tensor:
+        """The user's vector.
+
+        Args:
+            user_vector: (B, D) the user's own part, zero for a stranger.
+            history_vectors: (B, L, D + C) rows of the history table.
+            weights: (B, L) strength of each event.
+            ages: (B, L) age in days.
+            mask: (B, L) true where there is an event; a row may be all false.
+
+        Returns:
+            (B, D + 1 + C).
+        """
+        ids, content = history_vectors.split([self.id_dim, self.content_dim], dim=2)
+        one = torch.ones_like(user_vector[:, :1])
+        id_BD = self.id_vector(user_vector, ids, weights, ages, mask)
+        return torch.cat([id_BD, one, self.content_vector(content, weights, ages, mask)], dim=1)

@@ -1,0 +1,142 @@
+"""`avrec train`: prepare, fit, calibrate on validation, and evaluate once."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from avrec import __version__
+from avrec.build.instantiate import instantiate
+from avrec.build.model import MODEL_KEYS, Sizes, build_model, learn_from_train, save
+from avrec.core.dataset import Dataset
+from avrec.core.files import write_json
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.pipelines.evaluate import evaluate_model_file
+from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
+from avrec.training.fit import Calibrated, calibrate, train
+from avrec.training.scorer import catalogue_features
+from avrec.training.stages import Stage, StageContext
+from avrec.training.validation import Validator, pseudo_cold_items
+
+MODEL_FILE = "model.pt"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made.
+
+    Attributes:
+        objective: validation Recall@20 + NDCG@20 after calibration; what sweeps maximise.
+        model_file: the trained model, None on ranks other than the first.
+        metrics: those of the test evaluation; empty for a trial of a sweep.
+    """
+
+    objective: float
+    model_file: Path | None
+    metrics: dict[str, float]
+
+
+def run(config: DictConfig) -> TrainResult:
+    """Train a model; unless this is a trial of a sweep, evaluate it on the test part beside tuned baselines."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    torch.set_num_threads(int(config.num_threads))
+    folder = Path(config.run_dir)
+    prepared = prepared_folder(config)
+    dataset = load(prepared)
+    plain = _plain(config)
+    sizes = Sizes.of(dataset, plain["modalities"])
+    model = build_model(plain, sizes)
+    learn_from_train(model, dataset)
+    instantiate(config.start)(model, dataset)
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    _announce(model, dataset, prepared, folder)
+
+    pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None
+    context = _context(config, dataset, catalogue, folder, None if pseudo_cold is None else torch.from_numpy(~pseudo_cold))
+    stages: list[Stage] = list(instantiate(config.stages).values())
+    summaries = train(model, stages, context)
+    if rank_zero_only.rank != 0:
+        return TrainResult(sum(summary["objective"] for summary in summaries), None, {})
+
+    mixes = list(instantiate(config.propagation).values())
+    calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
+    kept = {key: plain[key] for key in (*MODEL_KEYS, "seed", "task_name")}
+    points = [point.as_dict() for point in calibrated.frontier]
+    save(folder / MODEL_FILE, model, sizes, kept, dataset.content_hash, calibrated.operating_points, points)
+    write_json(folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries))
+    if config.multirun:
+        return TrainResult(calibrated.objective, folder / MODEL_FILE, {})
+    metrics = evaluate_model_file(folder / MODEL_FILE, dataset, config, folder)
+    print(f"run: {folder}\nnext: avrec export ckpt={folder / MODEL_FILE} bundle_dir={folder / 'bundle'}")
+    return TrainResult(calibrated.objective, folder / MODEL_FILE, metrics)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@rank_zero_only
+def _announce(model: TwoTower, dataset: Dataset, prepared: Path, folder: Path) -> None:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(
+        f"avrec {__version__}: {dataset.name} ({prepared}), {dataset.num_users:,} users, {dataset.num_items:,} items "
+        f"({int(dataset.cold_items.sum()):,} cold), {len(dataset.train):,} / {len(dataset.validation):,} / "
+        f"{len(dataset.test):,} events, modalities {list(model.item_tower.modalities) or 'none'}; "
+        f"{parameters:,} parameters; writing to {folder}",
+        flush=True,
+    )
+
+
+def _context(
+    config: DictConfig, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path, content_items: torch.Tensor | None
+) -> StageContext:
+    loggers = instantiate(config.logger)
+    trainer = instantiate(config.trainer)
+    validator = Validator(dataset, catalogue)
+
+    def callbacks() -> list[Callback]:
+        return [make() for make in instantiate(config.callbacks).values()]
+
+    def make_logger(stage: str) -> Any:
+        made = [make(save_dir=str(folder / "logs"), name=stage) for make in loggers.values()]
+        return made or False
+
+    make_trainer: Callable[..., pl.Trainer] = partial(trainer)
+    return StageContext(
+        sampler=instantiate(config.sampler)(train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed),
+        catalogue=catalogue,
+        loss=instantiate(config.loss),
+        validate=validator,
+        make_trainer=make_trainer,
+        make_logger=make_logger,
+        callbacks=callbacks,
+        folder=folder / "checkpoints",
+        content_items_A=content_items,
+    )
+
+
+def _record(
+    plain: dict[str, Any], prepared: Path, dataset: Dataset, calibrated: Calibrated, summaries: list[dict[str, float]]
+) -> dict[str, Any]:
+    """What `run.json` holds beside the model: where the data stand, and what was chosen on validation."""
+    return {
+        "format_version": 1,
+        "code_version": __version__,
+        "prepared": str(prepared.resolve()),
+        "data_hash": dataset.content_hash,
+        "seed": plain["seed"],
+        "config": plain,
+        "stages": summaries,
+        "propagation": asdict(calibrated.mix),
+        "operating_points": {name: asdict(point) for name, point in calibrated.operating_points.items()},
+        "validation_objective": calibrated.objective,
+    }

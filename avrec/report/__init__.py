@@ -1,0 +1,1 @@
+"""What people read after a run: tables, figures and the file of its numbers."""

@@ -1,0 +1,69 @@
+"""`metrics.json`: every number of a run, with what is needed to know where it came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import avrec
+from avrec.core.files import write_json
+from avrec.evaluation.evaluate import Evaluation
+from avrec.evaluation.significance import Comparison
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A recommender and its evaluations.
+
+    Attributes:
+        evaluations: at most one for each held-out part.
+        settings: what it was built with, plain values; for a baseline those chosen on validation.
+    """
+
+    evaluations: Sequence[Evaluation]
+    settings: Mapping[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All metrics under keys such as `test/cold/recall@20`."""
+        return {f"{one.part}/{name}": value for one in self.evaluations for name, value in one.metrics.items()}
+
+
+def write_metrics(
+    path: str | Path,
+    model: Measured,
+    baselines: Mapping[str, Measured],
+    data_hash: str,
+    seeds: Sequence[int],
+    comparisons: Mapping[str, Comparison] | None = None,
+    frontier: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write `metrics.json` atomically.
+
+    The model's metrics stand at the top level (`test/recall@20`); beside them `baselines`, `frontier`, `comparisons`,
+    `counts`, `protocol`, `settings`, `seeds`, `data_hash`, `code_version` and `format_version`.
+
+    Args:
+        path: the file.
+        model: the trained model at its operating point.
+        baselines: the tuned baselines by name.
+        data_hash: content hash of the data set.
+        seeds: seeds of the runs behind the numbers.
+        comparisons: paired tests of the model against each baseline, by the baseline's name.
+        frontier: operating points on validation, one plain mapping each.
+    """
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "code_version": avrec.__version__,
+        "data_hash": data_hash,
+        "seeds": list(seeds),
+        "settings": dict(model.settings),
+        "protocol": {one.part: one.protocol for one in model.evaluations},
+        "counts": {one.part: dict(one.counts) for one in model.evaluations},
+        "baselines": {name: {"settings": dict(one.settings)} | one.metrics for name, one in baselines.items()},
+        "comparisons": {name: asdict(one) for name, one in (comparisons or {}).items()},
+        "frontier": [dict(point) for point in frontier],
+    }
+    write_json(path, document | model.metrics)

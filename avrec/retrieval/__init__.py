@@ -1,0 +1,1 @@
+"""Search over item vectors: numpy in, numpy out."""

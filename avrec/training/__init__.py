@@ -1,0 +1,1 @@
+"""Training in Lightning: one fit per stage, selection on validation only, calibration afterwards."""

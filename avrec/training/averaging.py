@@ -1,0 +1,36 @@
+"""Weight averaging over epochs (stochastic weight averaging, Izmailov et al. 2018)."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class EpochAveraging(WeightAveraging):
+    """The mean of the weights at the end of each epoch from `start_epoch` on; before it, the weights themselves.
+
+    Validation, early stopping and checkpoints see the averaged model. The average is updated after an epoch's last step and
+    before its validation, so the model that is validated is the one that is kept.
+
+    Args:
+        start_epoch: first epoch (from 0) whose weights enter the mean.
+    """
+
+    def __init__(self, start_epoch: int) -> None:
+        self.start_epoch = start_epoch
+        self._num_batches = 1
+        super().__init__(use_buffers=False, avg_fn=self._average)
+
+    def _average(self, average: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+        epochs = int(num_averaged) - self.start_epoch
+        return current if epochs <= 0 else average + (current - average) / (epochs + 1)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Update after the last step of an epoch."""
+        self._num_batches = int(trainer.num_training_batches)
+        super().on_train_batch_end(trainer, *args, **kwargs)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """True after the last step of an epoch."""
+        return step_idx is not None and (step_idx + 1) % self._num_batches == 0

@@ -1,0 +1,93 @@
+"""From a sampler's numpy batches to a loader that Lightning can resume in the middle of an epoch.
+
+Axes: B pairs in the batch, L history length, N candidate items (columns).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from avrec.data.samplers import Batch, PairSampler
+
+
+class TensorBatch(NamedTuple):
+    """`Batch` as tensors, with the two (B, N) masks that the losses take."""
+
+    user_idx_B: Tensor
+    positive_B: Tensor
+    history_idx_BL: Tensor
+    history_weight_BL: Tensor
+    history_age_days_BL: Tensor
+    history_mask_BL: Tensor
+    candidate_idx_N: Tensor
+    log_q_N: Tensor
+    target_BN: Tensor
+    valid_BN: Tensor
+    global_size: int
+
+    @classmethod
+    def of(cls, batch: Batch, dtype: torch.dtype = torch.float32) -> "TensorBatch":
+        """Convert; numbers become `dtype`."""
+        shape = (len(batch.user_idx), len(batch.candidate_idx))
+        target, valid = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
+        target[np.arange(shape[0]), batch.target_column] = True
+        valid[batch.seen_row, batch.seen_column] = False
+        return cls(
+            torch.from_numpy(batch.user_idx),
+            torch.from_numpy(batch.positive),
+            torch.from_numpy(batch.history_idx),
+            torch.from_numpy(batch.history_weight).to(dtype),
+            torch.from_numpy(batch.history_age_days).to(dtype),
+            torch.from_numpy(batch.history_mask),
+            torch.from_numpy(batch.candidate_idx),
+            torch.from_numpy(batch.log_q).to(dtype),
+            torch.from_numpy(target),
+            torch.from_numpy(valid),
+            batch.global_size,
+        )
+
+
+class BatchLoader:
+    """The batches of the trainer's current epoch from the trainer's current step on, for this rank.
+
+    Where to start is read off the trainer's global step: after a resume in the middle of an epoch the remaining batches
+    come, each once, and no state of a generator has to be saved. It claims Lightning's stateful interface, so that
+    Lightning does not warn.
+
+    Args:
+        sampler: makes batches by (epoch, index).
+        trainer: tells epoch, step, rank and world size.
+        first_epoch: added to the trainer's epoch, so that every stage sees other random numbers.
+        dtype: of the numbers.
+    """
+
+    def __init__(self, sampler: PairSampler, trainer: pl.Trainer, first_epoch: int, dtype: torch.dtype) -> None:
+        self.sampler = sampler
+        self.trainer = trainer
+        self.first_epoch = first_epoch
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return self.sampler.num_batches
+
+    def __iter__(self) -> Iterator[TensorBatch]:
+        epoch = self.trainer.current_epoch
+        start = max(self.trainer.global_step - epoch * len(self), 0)
+        for index in range(start, len(self)):
+            yield TensorBatch.of(
+                self.sampler.batch(
+                    self.first_epoch + epoch, index, self.trainer.global_rank, self.trainer.world_size
+                ),
+                self.dtype,
+            )
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the trainer's step says it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to load."""

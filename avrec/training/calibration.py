@@ -1,0 +1,235 @@
+"""Calibration on validation: how much content weighs against ids, and where cold items stand among warm ones.
+
+Axes: B users in a block, N items, W warm items, K cold items, T targets of the block, O offsets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avrec.core.arrays import Bool
+from avrec.core.dataset import Dataset
+from avrec.core.query import held_out_query
+from avrec.models.item_tower import OperatingPoint
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.scorer import TwoTowerScorer, content_table
+
+CUTOFF = 20
+LIST = 64
+Rule = Literal["overall", "cold98"]
+
+
+@dataclass(frozen=True)
+class CalibrationGrid:
+    """What is tried on validation.
+
+    Attributes:
+        kappas: of the evidence gate, in training events.
+        scales: content scale in units that make the spread of content scores equal that of id scores.
+        neighbour_weights: share of the content neighbours' id vectors.
+        offsets: offset of cold items, in spreads of id scores, relative to the median 20th score among warm items.
+    """
+
+    kappas: Sequence[float] = (0.0,)
+    scales: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+    neighbour_weights: Sequence[float] = (0.0, 0.15, 0.3)
+    offsets: Sequence[float] = tuple(np.linspace(-4.0, 1.0, 41).tolist())
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """One setting and its validation metrics at cut-off 20; `score` is recall + NDCG over all targets."""
+
+    point: OperatingPoint
+    recall: float
+    ndcg: float
+    cold_recall: float
+    warm_recall: float
+
+    @property
+    def score(self) -> float:
+        """Recall@20 + NDCG@20."""
+        return self.recall + self.ndcg
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers for a results file."""
+        values = {"recall@20": self.recall, "ndcg@20": self.ndcg}
+        return asdict(self.point) | values | {"cold/recall@20": self.cold_recall, "warm/recall@20": self.warm_recall}
+
+
+@dataclass
+class _Sums:
+    """Sums over users of one (kappa, scale, neighbour weight) setting; each array is (O,)."""
+
+    recall: Tensor
+    ndcg: Tensor
+    cold: Tensor
+    warm: Tensor
+    users: int = 0
+    cold_users: int = 0
+    warm_users: int = 0
+
+
+@dataclass
+class _Block:
+    """One block of validation users: score parts (B, N) and targets."""
+
+    ids_BN: Tensor
+    borrowed_BN: Tensor
+    content_BN: Tensor
+    seen: tuple[Tensor, Tensor]
+    row_T: Tensor
+    item_T: Tensor
+    targets_of_row_B: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.targets_of_row_B = torch.bincount(self.row_T, minlength=len(self.ids_BN))
+
+
+def frontier(
+    model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, cold_N: Bool, grid: CalibrationGrid, block: int = 512
+) -> list[FrontierPoint]:
+    """Validation metrics of every setting of the grid.
+
+    Args:
+        model: trained; its operating point is left as it was.
+        catalogue: features of all items.
+        dataset: only `train` and `validation` are read.
+        cold_N: items that count as cold: never trained, or pseudo-cold.
+        grid: what to try.
+        block: validation users at a time; memory grows with `block * N`.
+    """
+    blocks = list(_blocks(model, catalogue, dataset, block))
+    cold = torch.from_numpy(np.array(cold_N))
+    spread, content_spread, level = _levels(blocks, cold, model.item_table.bias_N.detach().float().cpu())
+    offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
+    evidence = torch.where(cold, torch.zeros(()), model.item_evidence_N.float().cpu())
+    bias = torch.where(cold, torch.zeros(()), model.item_table.bias_N.detach().float().cpu())
+    points = []
+    for kappa in grid.kappas:
+        gate_N = evidence / torch.where(evidence > 0, evidence + kappa, 1.0)
+        for scale in (value * spread / content_spread for value in grid.scales):
+            for neighbour_weight in grid.neighbour_weights:
+                zero = torch.zeros(len(offsets_O))
+                sums = _Sums(zero, zero.clone(), zero.clone(), zero.clone())
+                for part in blocks:
+                    content_BN = part.content_BN + neighbour_weight * part.borrowed_BN
+                    scores_BN = gate_N * part.ids_BN + bias + (1 - gate_N) * scale * content_BN
+                    _add(sums, ranks_by_offset(scores_BN, part.seen, part.row_T, part.item_T, cold, offsets_O), part, cold)
+                points += _points(sums, kappa, scale, neighbour_weight, offsets_O)
+    return points
+
+
+def _blocks(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, size: int) -> list[_Block]:
+    scorer = TwoTowerScorer(model, catalogue)
+    dim = model.item_tower.id_dim
+    table_ND = model.item_table.output_ND.detach().float()
+    content_NC = torch.from_numpy(content_table(model, catalogue)).to(scorer.device)
+    target, history = dataset.validation, dataset.history("validation")
+    users = np.flatnonzero(target.user_counts)
+    blocks = []
+    for start in range(0, len(users), size):
+        chosen = users[start : start + size]
+        user = scorer.user_tensor(held_out_query(dataset, "validation", chosen, history))
+        seen_indptr, seen_position = history.positions(chosen)
+        indptr, position = target.positions(chosen)
+        blocks.append(
+            _Block(
+                (user[:, :dim] @ table_ND.T).cpu(),
+                (user[:, :dim] @ model.neighbour_vector_ND.float().T).cpu(),
+                (user[:, dim + 1 :] @ content_NC.T).cpu(),
+                (_rows(seen_indptr), torch.from_numpy(history.item_idx[seen_position])),
+                _rows(indptr),
+                torch.from_numpy(target.item_idx[position]),
+            )
+        )
+    return blocks
+
+
+def _rows(indptr: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)))
+
+
+def _levels(blocks: list[_Block], cold: Tensor, bias: Tensor) -> tuple[float, float, float]:
+    """Spread of id scores and of content scores over items, and the median 20th score among warm items."""
+    part = blocks[0]
+    warm_BW = (part.ids_BN + bias)[:, ~cold]
+    spread = float(warm_BW.std(dim=1).median())
+    content = float(part.content_BN.std(dim=1).median()) if part.content_BN.abs().sum() > 0 else 1.0
+    level = float(warm_BW.topk(min(CUTOFF, warm_BW.shape[1]), dim=1).values[:, -1].median())
+    return max(spread, 1e-6), max(content, 1e-6), level
+
+
+def ranks_by_offset(
+    scores_BN: Tensor, seen: tuple[Tensor, Tensor], row_T: Tensor, item_T: Tensor, cold: Tensor, offsets_O: Tensor
+) -> Tensor:
+    """Ranks (T, O) of targets when each offset is added to the cold items, ties counting half.
+
+    Ranks beyond the cut-off may be too small, never below it: only the best `LIST` of each side are looked at.
+    """
+    masked_BN = scores_BN.clone()
+    masked_BN[seen] = float("-inf")
+    masked_BN[row_T, item_T] = scores_BN[row_T, item_T]
+    score_T, cold_T = scores_BN[row_T, item_T], cold[item_T]
+    rank_TO = torch.full((len(row_T), len(offsets_O)), 1.0)
+    for side, is_own in ((~cold, ~cold_T), (cold, cold_T)):
+        best_BK = masked_BN[:, side].topk(min(LIST, int(side.sum())), dim=1).values.flip(1).contiguous()
+        sign = torch.where(is_own, 0.0, torch.where(cold_T, 1.0, -1.0))
+        wanted_TO = score_T[:, None] + sign[:, None] * offsets_O
+        best_TK = best_BK[row_T]
+        below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(best_TK, wanted_TO, side="right")
+        rank_TO += best_TK.shape[1] - below / 2
+        in_list = score_T >= best_TK[:, 0] if best_TK.shape[1] else torch.zeros(len(row_T), dtype=torch.bool)
+        rank_TO -= 0.5 * (is_own & in_list)[:, None]
+    return rank_TO
+
+
+def _add(sums: _Sums, rank_TO: Tensor, part: _Block, cold: Tensor) -> None:
+    """Add a block's per-user recall and NDCG at the cut-off."""
+    hit_TO = rank_TO <= CUTOFF
+    count_B = part.targets_of_row_B
+    discount = 1 / torch.log2(torch.arange(2, CUTOFF + 2))
+    ideal_T = discount.cumsum(0)[count_B.clamp(max=CUTOFF) - 1][part.row_T]
+    sums.recall += (hit_TO / count_B[part.row_T][:, None]).sum(dim=0)
+    sums.ndcg += (hit_TO / torch.log2(1 + rank_TO) / ideal_T[:, None]).sum(dim=0)
+    sums.users += int((count_B > 0).sum())
+    for name, chosen_T in (("cold", cold[part.item_T]), ("warm", ~cold[part.item_T])):
+        own_B = torch.bincount(part.row_T[chosen_T], minlength=len(count_B))
+        share = (hit_TO[chosen_T] / own_B[part.row_T[chosen_T]][:, None]).sum(dim=0)
+        setattr(sums, name, getattr(sums, name) + share)
+        setattr(sums, f"{name}_users", getattr(sums, f"{name}_users") + int((own_B > 0).sum()))
+
+
+def _points(
+    sums: _Sums, kappa: float, scale: float, neighbour_weight: float, offsets_O: Tensor
+) -> list[FrontierPoint]:
+    recall, ndcg = sums.recall / max(sums.users, 1), sums.ndcg / max(sums.users, 1)
+    cold, warm = sums.cold / max(sums.cold_users, 1), sums.warm / max(sums.warm_users, 1)
+    return [
+        FrontierPoint(
+            OperatingPoint(kappa, scale, float(offsets_O[index]), neighbour_weight),
+            *(float(values[index]) for values in (recall, ndcg, cold, warm)),
+        )
+        for index in range(len(offsets_O))
+    ]
+
+
+def choose(points: Sequence[FrontierPoint], rule: Rule) -> FrontierPoint:
+    """`overall`: the best score; `cold98`: the best cold recall among settings that keep 98 % of the best score."""
+    best = max(points, key=lambda point: point.score)
+    if rule == "overall":
+        return best
+    return max((point for point in points if point.score >= 0.98 * best.score), key=lambda point: point.cold_recall)
+
+
+def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
+    """The settings that no other beats in both score and cold recall, best score first."""
+    kept: list[FrontierPoint] = []
+    for point in sorted(points, key=lambda point: (-point.score, -point.cold_recall)):
+        if not kept or point.cold_recall > kept[-1].cold_recall:
+            kept.append(point)
+    return kept

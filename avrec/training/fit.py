@@ -1,0 +1,111 @@
+"""The whole training of one model: stages, propagation, calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+
+from avrec.core.arrays import Bool
+from avrec.core.dataset import Dataset
+from avrec.evaluation.evaluate import evaluate
+from avrec.models.item_tower import OperatingPoint
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.calibration import CUTOFF, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
+from avrec.training.scorer import TwoTowerScorer, content_table
+from avrec.training.stages import Stage, StageContext, run_stage
+
+NEVER = -1e4
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was chosen on validation after training.
+
+    Attributes:
+        operating_points: {rule: setting}.
+        frontier: the settings that no other beats in both score and cold recall.
+        mix: the propagation in force.
+        objective: validation Recall@20 + NDCG@20 at `overall`.
+    """
+
+    operating_points: dict[str, OperatingPoint]
+    frontier: list[FrontierPoint]
+    mix: Mix
+    objective: float
+
+
+def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, float]]:
+    """Run every stage; the best weights of each, by validation, are where the next starts."""
+    summaries = []
+    for index, stage in enumerate(stages):
+        rank_zero_info(f"stage {index + 1}/{len(stages)}: {stage.name}")
+        summaries.append(run_stage(model, stage, index, context))
+    return summaries
+
+
+def calibrate(
+    model: TwoTower,
+    catalogue: CatalogueFeatures,
+    dataset: Dataset,
+    mixes: Sequence[Mix],
+    grid: CalibrationGrid,
+    pseudo_cold: Bool | None = None,
+) -> Calibrated:
+    """Choose propagation and operating points on validation and leave the model at `overall`.
+
+    Args:
+        model: trained; its tables are replaced by the propagated ones.
+        catalogue: features of all items.
+        dataset: its train and validation parts are read.
+        mixes: propagations to try; the first should be none.
+        grid: operating points to try.
+        pseudo_cold: (N,) trained items that count as cold here, see `pseudo_cold_items`.
+    """
+    start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
+    content = content_table(model, catalogue) if model.item_tower.modalities else None
+    trained = ~dataset.cold_items
+    whole = Neighbourhoods(dataset.train, content, trained)
+    mix = max(mixes, key=lambda mix: _score_of(model, catalogue, dataset, start, whole, mix))
+    if content is None:
+        apply_mix(model, start, whole, replace(mix, smoothing=0.0))
+        point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
+        objective = _score(TwoTowerScorer(model, catalogue), dataset)
+        model.set_operating_point(point)
+        return Calibrated({"overall": point, "cold98": point}, [], mix, objective)
+
+    cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
+    known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
+    best: tuple[float, Mix, list[FrontierPoint]] | None = None
+    for smoothing in sorted({0.0, mix.smoothing}):
+        candidate = replace(mix, smoothing=smoothing)
+        apply_mix(model, start, whole, candidate)
+        model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
+        points = frontier(model, catalogue, dataset, cold, grid)
+        score = choose(points, "overall").score
+        if best is None or score > best[0]:
+            best = (score, candidate, points)
+    assert best is not None
+    apply_mix(model, start, whole, best[1])
+    chosen = {"overall": choose(best[2], "overall"), "cold98": choose(best[2], "cold98")}
+    model.set_operating_point(chosen["overall"].point)
+    return Calibrated({rule: found.point for rule, found in chosen.items()}, pareto(best[2]), best[1], best[0])
+
+
+def _score_of(
+    model: TwoTower,
+    catalogue: CatalogueFeatures,
+    dataset: Dataset,
+    start: dict[str, torch.Tensor],
+    neighbourhoods: Neighbourhoods,
+    mix: Mix,
+) -> float:
+    apply_mix(model, start, neighbourhoods, mix)
+    return _score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)
+
+
+def _score(scorer: TwoTowerScorer, dataset: Dataset) -> float:
+    metrics = evaluate(scorer, dataset, "validation", (CUTOFF,)).metrics
+    return float(np.float64(metrics[f"recall@{CUTOFF}"] + metrics[f"ndcg@{CUTOFF}"]))

@@ -1,0 +1,164 @@
+"""The LightningModule of the two towers: three losses on one batch.
+
+Axes: B pairs in the batch, N candidate items (columns), A all items, L history length, D id width, C content width.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.batches import TensorBatch
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each loss counts; a part with weight 0 is not computed.
+
+    Attributes:
+        id: ids alone, over trained items.
+        content: content alone, over warm items too: this is where encoders learn.
+        joint: both through the evidence gate, with the ids of random items hidden.
+        id_dropout: chance that an item's id is hidden in the joint loss.
+    """
+
+    id: float = 1.0
+    content: float = 0.0
+    joint: float = 0.0
+    id_dropout: float = 0.3
+
+    @property
+    def uses_content(self) -> bool:
+        """Whether the content part is trained."""
+        return self.content > 0 or self.joint > 0
+
+
+class TwoTowerModule(pl.LightningModule):
+    """Training steps of a `TwoTower`; it never sees ids of the caller, files or configuration.
+
+    Args:
+        model: the towers.
+        catalogue: features of all items.
+        loss: `loss(scores_BN, target_BN, valid_BN, log_q_N) -> loss_B`.
+        weights: of the three losses.
+        make_optimizer: called with the model.
+        validate: returns named validation metrics of the model as it stands.
+        content_items_A: items that the content loss may see; pseudo-cold ones are kept out for the calibration.
+    """
+
+    content_items_A: Tensor
+
+    def __init__(
+        self,
+        model: TwoTower,
+        catalogue: CatalogueFeatures,
+        loss: nn.Module,
+        weights: LossWeights,
+        make_optimizer: Callable[[nn.Module], Optimizer],
+        validate: Callable[[TwoTower], Mapping[str, float]],
+        content_items_A: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.weights = weights
+        self.make_optimizer = make_optimizer
+        self.validate = _Shared(validate)
+        self.modalities = tuple(catalogue.values)
+        for name in self.modalities:
+            self.register_buffer(f"feature_{name}", catalogue.values[name], persistent=False)
+            self.register_buffer(f"mask_{name}", catalogue.masks[name], persistent=False)
+        everything = torch.ones(model.num_items, dtype=torch.bool)
+        self.register_buffer("content_items_A", everything if content_items_A is None else content_items_A, False)
+
+    def _content(self, items: Tensor) -> Tensor:
+        """Fused content (len(items), C), fresh."""
+        features = {name: self.get_buffer(f"feature_{name}")[items] for name in self.modalities}
+        masks = {name: self.get_buffer(f"mask_{name}")[items] for name in self.modalities}
+        return self.model.item_tower.content(features, masks)[0]
+
+    def id_scores(self, batch: TensorBatch) -> Tensor:
+        """Scores (B, N) by ids alone."""
+        model = self.model
+        history_AD, output_AD = model.item_table.draw()
+        own_BD = model.user_table(batch.user_idx_B, model.user_evidence_U[batch.user_idx_B])
+        user_BD = model.user_tower.id_vector(
+            own_BD,
+            history_AD[batch.history_idx_BL],
+            batch.history_weight_BL,
+            batch.history_age_days_BL,
+            batch.history_mask_BL,
+        )
+        return user_BD @ output_AD[batch.candidate_idx_N].T + model.item_table.bias_N[batch.candidate_idx_N]
+
+    def content_scores(self, batch: TensorBatch) -> Tensor:
+        """Scores (B, N) by content alone, in units of the learned scale."""
+        model = self.model
+        needed = torch.unique(torch.cat([batch.candidate_idx_N, batch.history_idx_BL.flatten()]))
+        row_A = torch.zeros(model.num_items, dtype=torch.long, device=needed.device)
+        row_A[needed] = torch.arange(len(needed), device=needed.device)
+        content = self._content(needed)
+        user_BC = model.user_tower.content_vector(
+            content[row_A[batch.history_idx_BL]],
+            batch.history_weight_BL,
+            batch.history_age_days_BL,
+            batch.history_mask_BL,
+        )
+        return model.content_log_scale.exp() * (user_BC @ content[row_A[batch.candidate_idx_N]].T)
+
+    def losses(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """The sum over this rank's rows of each weighted loss, divided by the rows of all ranks."""
+        weights, parts = self.weights, {}
+        ids_BN = self.id_scores(batch) if weights.id > 0 or weights.joint > 0 else None
+        content_BN = self.content_scores(batch) if weights.uses_content else None
+        if weights.id > 0:
+            assert ids_BN is not None
+            parts["id"] = weights.id * self.loss(ids_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
+        if weights.content > 0:
+            assert content_BN is not None
+            allowed_N = self.content_items_A[batch.candidate_idx_N]
+            allowed_B = self.content_items_A[batch.positive_B]
+            row_loss = self.loss(content_BN, batch.target_BN, batch.valid_BN & allowed_N, batch.log_q_N)
+            parts["content"] = weights.content * row_loss * allowed_B
+        if weights.joint > 0:
+            assert ids_BN is not None and content_BN is not None
+            evidence_N = self.model.item_evidence_N[batch.candidate_idx_N]
+            kappa = self.model.item_tower.calibration[0]
+            gate_N = evidence_N / torch.where(evidence_N > 0, evidence_N + kappa, 1.0)
+            gate_N = gate_N * (torch.rand_like(gate_N) >= weights.id_dropout)
+            joint_BN = gate_N * ids_BN + (1 - gate_N) * content_BN
+            parts["joint"] = weights.joint * self.loss(joint_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
+        return {name: loss_B.sum() / batch.global_size for name, loss_B in parts.items()}
+
+    def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
+        """The summed loss. DDP averages gradients over ranks, hence the factor."""
+        parts = self.losses(batch)
+        total = torch.stack(list(parts.values())).sum()
+        self.log_dict({f"train/{name}_loss": value.detach() for name, value in parts.items()}, batch_size=1)
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=1)
+        return total * self.trainer.world_size
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Rank the catalogue for the validation users; every rank computes the same numbers."""
+        metrics = {f"val/{name}": float(value) for name, value in self.validate.value(self.model).items()}
+        self.log_dict({name: value for name, value in metrics.items() if name != "val/objective"}, batch_size=1)
+        self.log("val/objective", metrics["val/objective"], prog_bar=True, batch_size=1)
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimiser over the parameter groups."""
+        return self.make_optimizer(self.model)
+
+
+class _Shared:
+    """Holds an object that copies of the module (weight averaging makes one) are to share."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self

@@ -1,0 +1,54 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avrec.bundle.verify import verify
+from avrec.core.files import write_npy
+from tests.bundle.test_reader import forge
+from tests.export.world import World
+
+
+@pytest.fixture
+def folder(attention_world: World, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(attention_world.folder, tmp_path / "bundle"))
+
+
+def test_a_sound_bundle(world: World) -> None:
+    report = verify(world.folder)
+    assert report.ok and report.problems == () and report.unlisted == ()
+    sizes = [path.stat().st_size for path in world.folder.iterdir() if path.name != "manifest.json"]
+    assert (report.num_files, report.num_bytes) == (len(sizes), sum(sizes))
+
+
+def test_unlisted_files_are_mentioned(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    report = verify(folder)
+    assert report.ok and report.unlisted == ("notes.txt",)
+
+
+def test_damage_is_reported_not_raised(folder: Path) -> None:
+    os.truncate(folder / "item_vectors.npy", 10)
+    report = verify(folder)
+    assert not report.ok and "item_vectors.npy: 10 bytes" in report.problems[0]
+    assert "manifest.json: cannot be read" in verify(folder / "nowhere").problems[0]
+
+
+def test_tables_that_are_not_finite_are_reported(folder: Path) -> None:
+    table = np.load(folder / "history_vectors.npy")
+    table[3] = np.nan
+    write_npy(folder / "history_vectors.npy", table)
+    forge(folder, "history_vectors.npy")
+    problems = verify(folder).problems
+    assert len(problems) == 2
+    assert "history_vectors.npy: holds a value that is not finite" in problems[0]
+    assert "user_tower.onnx: gives vectors that are not finite" in problems[1]
+
+
+def test_a_failed_parity_is_reported(folder: Path) -> None:
+    (folder / "parity.json").write_text(json.dumps({"passed": False}))
+    forge(folder, "parity.json")
+    assert "parity.json: does not say that the graphs equal PyTorch" in verify(folder).problems[0]

@@ -1,0 +1,105 @@
+import contextlib
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avrec.bundle.reader import Bundle
+from avrec.core.errors import ArtefactError
+from avrec.export import writer
+from avrec.export.graphs import TowerGraph, UserTowerGraph, export_onnx
+from avrec.export.writer import BundleInfo, write_bundle
+from tests.export.world import World
+
+
+def test_the_folder_holds_what_the_contract_names(world: World) -> None:
+    names = {path.name for path in world.folder.iterdir()}
+    arrays = {"user_vectors", "item_vectors", "history_vectors", "history_indptr", "history_item_idx", "history_weight"}
+    arrays |= {"history_timestamp"} if world.dataset.train.timestamp is not None else set()
+    towers = {f"{tower}.{kind}" for tower in ("user_tower", "item_tower") for kind in ("onnx", "pt")}
+    others = {"items.parquet", "users.parquet", "manifest.json", "parity.json", "card.md"}
+    assert names == towers | others | {f"{name}.npy" for name in arrays}
+    manifest = json.loads((world.folder / "manifest.json").read_text())
+    assert manifest["files"].keys() == names - {"manifest.json"}
+    assert manifest["format_version"] == 1 and manifest["seed"] == 3 and manifest["config"] == {"model": {"dim": 6}}
+    assert manifest["operating_point_name"] == "cold98"
+    assert manifest["operating_point"] == pytest.approx(
+        {"kappa": 2, "content_scale": 0.7, "cold_offset": 0.4, "neighbour_weight": 0.3}
+    )
+    assert manifest["metrics"] == {"test/recall@20": 0.25, "test/cold/recall@20": None}
+    assert list(manifest["modalities"]) == list(world.model.item_tower.modalities)
+
+
+def test_history_is_the_whole_log(world: World) -> None:
+    bundle, known = Bundle.open(world.folder), world.history
+    assert len(known) == sum(map(len, (world.dataset.train, world.dataset.validation, world.dataset.test))) == 127
+    for name in ("indptr", "item_idx", "weight", "timestamp"):
+        np.testing.assert_array_equal(getattr(bundle.history, name), getattr(known, name))
+
+
+def test_a_bundle_is_replaced_and_nothing_else(ids_world: World, tmp_path: Path) -> None:
+    world = ids_world
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(ArtefactError, match=r"exists and is no bundle, so it is not replaced\. Name another folder"):
+        write_bundle(world.model, world.catalogue, world.dataset, tmp_path / "home", info=BundleInfo(seed=0))
+    assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "item_tower.onnx").touch()
+    (tmp_path / "old" / "user_tower.onnx").touch()
+    assert (
+        write_bundle(world.model, world.catalogue, world.dataset, tmp_path / "old", info=BundleInfo(seed=9))
+        == tmp_path / "old"
+    )
+    assert Bundle.open(tmp_path / "old").manifest.seed == 9
+
+
+def test_a_bundle_without_parity_is_not_published(
+    ids_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(graph: TowerGraph, path: Path, properties: dict[str, str]) -> None:
+        if isinstance(graph, UserTowerGraph):
+            graph = UserTowerGraph(graph.tower)
+            graph.tower.constant_D.data += 0.01
+        export_onnx(graph, path, properties)
+
+    world = ids_world
+    monkeypatch.setattr(writer, "export_onnx", wrong)
+    with pytest.raises(ArtefactError, match=r"not written, since the exported graphs differ from PyTorch.*user_tower"):
+        write_bundle(world.model, world.catalogue, world.dataset, tmp_path / "bundle", info=BundleInfo(seed=0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_and_data_must_fit(attention_world: World, tmp_path: Path) -> None:
+    world = attention_world
+    grown = replace(world.dataset, items=world.dataset.items.extended(["one more"]))
+    with pytest.raises(
+        ArtefactError, match="the model holds 30 items and 20 users; the data set 'tiny <world>' 31 and 20"
+    ):
+        write_bundle(world.model, world.catalogue, grown, tmp_path / "bundle", info=BundleInfo(seed=0))
+
+
+def test_the_card_names_splits_and_escapes_the_data(world: World) -> None:
+    card = (world.folder / "card.md").read_text()
+    assert "# A two-tower recommender for tiny &lt;world&gt;" in card and "<world>" not in card
+    assert "| test/recall@20 | 0.2500 |" in card
+    assert "| test/cold/recall@20 | nothing to measure on |" in card
+    assert "127 events" in card
+
+
+def test_the_card_s_program_runs(world: World) -> None:
+    program = re.search(r"```python\n(.*?)```", (world.folder / "card.md").read_text(), re.DOTALL)[1]
+    for placeholder, value in {
+        "this folder": str(world.folder),
+        "a user's id": "user 1",
+        "an item's id": "item 1",
+        "another": "item 2",
+    }.items():
+        assert f'"{placeholder}"' in program
+        program = program.replace(f'"{placeholder}"', repr(value))
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(program, "card.md", "exec"), {})
