@@ -5,7 +5,7 @@ BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format docs constraints clean
+.PHONY: help install quickstart test test-slow lint format bench docs constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -47,6 +47,9 @@ lint: install ## style, format, types, import contracts, spelling
 format: install ## rewrite the files in the house's layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: install ## time and peak memory of one evaluation, beside implicit's evaluator
+	$(BIN)/python benchmarks/evaluation.py
 
 docs: install ## check that links, commands and targets named in the documents exist
 	$(BIN)/python -m pytest tests/test_documents.py

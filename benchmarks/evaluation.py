@@ -9,6 +9,7 @@ a shared machine. Peak memory is read in a process of its own for each.
 """
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -102,6 +103,7 @@ def implicit_evaluation(arguments: argparse.Namespace) -> Callable[[], float]:
 
 
 EVALUATIONS = {"avrec": avrec_evaluation, "implicit": implicit_evaluation}
+IMPORTS = {"avrec": "avrec.evaluation.evaluate", "implicit": "implicit.evaluation"}
 
 
 def peak_mib() -> float:
@@ -110,12 +112,21 @@ def peak_mib() -> float:
 
 
 def measure_memory(peer: str, arguments: argparse.Namespace) -> None:
-    """In a process of its own: peak memory before and after one evaluation, as JSON."""
+    """In a process of its own: peak memory after the imports, with the data, and after one evaluation, as JSON."""
+    importlib.import_module(IMPORTS[peer])
+    peaks = [peak_mib()]
     with threadpool_limits(1):
         run = EVALUATIONS[peer](arguments)
-        before = peak_mib()
+        peaks.append(peak_mib())
         run()
-    print(json.dumps({"before": before, "peak": peak_mib()}))
+    print(json.dumps([*peaks, peak_mib()]))
+
+
+def memory_of(peer: str) -> list[float]:
+    """What `measure_memory` found; to be called while this process is small, since a child starts with its parent's peak."""
+    command = [sys.executable, *sys.argv, "--memory-of", peer]
+    peaks: list[float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return peaks
 
 
 def measure_time(arguments: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -145,24 +156,19 @@ def main() -> None:
     if arguments.memory_of:
         measure_memory(arguments.memory_of, arguments)
         return
+    memory = {peer: memory_of(peer) for peer in PEERS}
     times = measure_time(arguments)
     print("  ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "implicit", "scipy")))
     print(
         f"{arguments.users:,} users x {arguments.items:,} items x {arguments.dim}-d, cutoffs {arguments.cutoffs}, one thread"
     )
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {arguments.runs} runs in turns")
-    print(
-        f"{'':10}{'CPU s min':>10}{'median':>8}{'wall s min':>12}{'median':>8}{'MiB before':>12}{'MiB peak':>10}{'NDCG':>14}"
-    )
+    print("           CPU s min  median  wall s min  median       NDCG  peak MiB after imports, with data, after all")
     for peer, values in times.items():
-        child = subprocess.run(
-            [sys.executable, *sys.argv, "--memory-of", peer], capture_output=True, text=True, check=True
-        )
-        memory = json.loads(child.stdout)
         cpu, wall = values["cpu"], values["wall"]
         print(
             f"{peer:10}{min(cpu):10.2f}{statistics.median(cpu):8.2f}{min(wall):12.2f}{statistics.median(wall):8.2f}"
-            f"{memory['before']:12.0f}{memory['peak']:10.0f}{values['ndcg'][0]:14.10f}"
+            f"{values['ndcg'][0]:11.7f}" + "".join(f"{peak:8.0f}" for peak in memory[peer])
         )
     ratios = [theirs / ours for ours, theirs in zip(times["avrec"]["cpu"], times["implicit"]["cpu"], strict=True)]
     print(

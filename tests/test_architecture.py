@@ -22,7 +22,7 @@ WALLS = {
     "core": {"numpy", "pyarrow"},
     "retrieval": {"numpy"},
     "factors": {"implicit", "numpy", "scipy", "threadpoolctl"},
-    "data": {"duckdb", "ibis", "numpy", "pyarrow", "scipy"},
+    "data": {"ibis", "numpy", "pyarrow", "scipy"},
     "models": {"numpy", "torch"},
     "losses": {"torch"},
     "baselines": {"numpy", "scipy", "threadpoolctl"},
@@ -103,8 +103,6 @@ def declared(*extras: str) -> set[str]:
 
 # Rooms that only an extra opens; everything else must run on the core's dependencies.
 EXTRAS = {"export": ("export",), "bundle": ("serve",)}
-# Parts of a declared distribution that are installed as distributions of their own.
-PART_OF = {"lightning_fabric": "pytorch-lightning"}
 
 
 def test_what_is_imported_is_declared() -> None:
@@ -115,7 +113,7 @@ def test_what_is_imported_is_declared() -> None:
         extras = EXTRAS.get(path.relative_to(ROOT).parts[1] if path in MODULES else "", ())
         for node, name in imported(parsed(path)):
             if is_third_party(name):
-                owners = {PART_OF.get(name, normal(owner)) for owner in distributions.get(name, [name])}
+                owners = {normal(owner) for owner in distributions.get(name, [name])}
                 if not owners & declared(*extras):
                     missing.append(f"{place(path, node)} imports {name}, which pyproject.toml does not declare for it")
     assert not missing, missing

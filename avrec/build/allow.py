@@ -90,7 +90,9 @@ def name_problem(target: object, key: str, trusted: bool = True) -> str | None:
         return f"{place}: {_short(target)} is refused: a configuration that comes with a file may only name {allowed}."
     if target.startswith(f"{OWN}.") or target in set(listed_names()):
         return None
-    guess = _guess(target, listed_names())
+    listed = {name.rpartition(".")[2]: name for name in listed_names()}
+    close = nearest(target.rpartition(".")[2], listed)
+    guess = f" Did you mean '{listed[close]}'?" if close else ""
     return f"{place}: {_short(target)} is not on the list of classes that a configuration may name ({OWN}.* and those in avrec/build/allow.py).{guess}"
 
 

@@ -1,6 +1,7 @@
 """Compose a verb's configuration from `conf/`, with every mistake in the overrides explained before anything else happens."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 
@@ -19,6 +21,7 @@ from avrec.build.schema import check_run_keys
 from avrec.core.errors import ConfigError
 
 HYDRA_VERSION_BASE = "1.3"
+MAX_SWEEP_VALUES = 16
 
 
 @dataclass(frozen=True)
@@ -73,32 +76,47 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     return compose_at(ConfigPlace(name), overrides).config
 
 
-def compose_at(place: ConfigPlace, overrides: Sequence[str], multirun: bool = False) -> Composed:
-    """Compose and check; no class that the configuration names is imported.
+def compose_at(place: ConfigPlace, overrides: Sequence[str]) -> Composed:
+    """Compose and check one configuration; no class that it names is imported.
 
     Args:
         place: where from.
         overrides: as on the command line.
-        multirun: the overrides may sweep (`a=1,2`); the first value of each is composed.
 
     Raises:
         ConfigError: see `compose`.
     """
-    with _session(place):
-        added = place.search_path(overrides)
-        overrides = [*overrides, *added]
-        try:
-            if multirun:
-                overrides = _first_values(overrides)
-            config = hydra.compose(place.name, overrides, return_hydra_config=True)
-            plain = hydra.compose(place.name, added) if overrides else config
-        except HydraException as error:
-            raise explained(error, place.name, overrides, added) from error
-        except Exception as error:
-            if not is_yaml_error(error):
-                raise
-            raise ConfigError(yaml_problem(error)) from error
-        groups = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP, place.name, overrides)
+    with _session(place, overrides) as added:
+        return _composed(place.name, overrides, added)
+
+
+def compose_trials(place: ConfigPlace, overrides: Sequence[str]) -> Iterator[Composed]:
+    """Compose trials of a sweep (`a=1,2`): each value of each override occurs, not each combination.
+
+    Args:
+        place: where from.
+        overrides: as on the command line; at most `MAX_SWEEP_VALUES` values of each are tried.
+
+    Raises:
+        ConfigError: see `compose`.
+    """
+    with _session(place, overrides) as added:
+        for case in _trials(place.name, overrides):
+            yield _composed(place.name, case, added)
+
+
+def _composed(name: str, overrides: Sequence[str], added: Sequence[str]) -> Composed:
+    asked = [*overrides, *added]
+    try:
+        config = hydra.compose(name, asked, return_hydra_config=True)
+        plain = hydra.compose(name, list(added)) if overrides else config
+    except HydraException as error:
+        raise explained(error, name, asked, added) from error
+    except Exception as error:
+        if not is_yaml_error(error):
+            raise
+        raise ConfigError(yaml_problem(error)) from error
+    groups = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP, name, asked)
     hydra_node = config.hydra
     check_hydra_node(hydra_node)
     known = {str(key) for key in plain.keys() | set(groups)} - {"hydra", "experiment"}
@@ -109,24 +127,39 @@ def compose_at(place: ConfigPlace, overrides: Sequence[str], multirun: bool = Fa
 
 
 @contextlib.contextmanager
-def _session(place: ConfigPlace) -> Iterator[None]:
+def _session(place: ConfigPlace, overrides: Sequence[str]) -> Iterator[list[str]]:
     # Hydra keeps one global state; a run that is under way gets its own back.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().hydra = None
     folder = conf_dir() if place.folder is None else place.folder
     try:
         with hydra.initialize_config_dir(str(folder.absolute()), job_name=place.name, version_base=HYDRA_VERSION_BASE):
-            yield
+            yield place.search_path(overrides)
     finally:
         GlobalHydra.instance().hydra = outer
 
 
-def _first_values(overrides: Sequence[str]) -> list[str]:
+def _trials(name: str, overrides: Sequence[str]) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    first = []
-    for override in parser.parse_overrides(list(overrides)):
-        if not override.is_sweep_override():
-            first.append(str(override.input_line))
-        elif override.is_discrete_sweep():
-            first += [f"{override.get_key_element()}={value}" for value in list(override.sweep_string_iterator())[:1]]
-    return first
+    try:
+        parsed = parser.parse_overrides(list(overrides))
+    except HydraException as error:
+        raise explained(error, name, overrides) from error
+    values = [_values(override) for override in parsed]
+    first = [found[0] for found in values if found]
+    trials = [first]
+    for place, found in enumerate(values):
+        before = [other[0] for other in values[:place] if other]
+        after = [other[0] for other in values[place + 1 :] if other]
+        trials += [[*before, value, *after] for value in found[1:]]
+    return trials
+
+
+def _values(override: Override) -> list[str]:
+    """What an override stands for in the trials of a sweep; nothing for an interval, whose values are not known yet."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        return []
+    values = itertools.islice(override.sweep_string_iterator(), MAX_SWEEP_VALUES)
+    return [f"{override.get_key_element()}={value}" for value in values]

@@ -17,10 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from avrec.build.bind import check
-from avrec.build.compose import HYDRA_VERSION_BASE, ConfigPlace, compose_at
+from avrec.build.compose import HYDRA_VERSION_BASE, Composed, ConfigPlace, compose_at, compose_trials
 from avrec.build.explain import in_short
 from avrec.build.help import help_text
 from avrec.build.paths import conf_dir
+from avrec.build.resolve import raise_all
+from avrec.build.schema import run_value_problems
 from avrec.core.errors import AvrecError, ConfigError
 
 
@@ -45,24 +47,33 @@ def launch(verb: str, arguments: Sequence[str], program: Sequence[str]) -> None:
         AvrecError: raised by the verb.
     """
     parser = get_args_parser()
-    flags = parser.parse_args(list(arguments))
+    flags = parser.parse_intermixed_args(list(arguments))  # `a=1 -m b=1,2` in any order
     if flags.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which avrec never does. Repeat the run from its .hydra/overrides.yaml."
         )
     place = _place(verb, flags)
-    composed = compose_at(place, flags.overrides, multirun=flags.multirun or "hydra.mode=MULTIRUN" in flags.overrides)
-    if flags.help:
-        print(help_text(composed, place))
-        return
-    if not (flags.hydra_help or flags.cfg or flags.info or flags.shell_completion):
-        check(composed.config)
+    if not flags.shell_completion:
+        cases = _cases(place, flags)
+        if flags.help:
+            print(help_text(next(cases), place))
+            return
+        for case in cases:
+            if not (flags.hydra_help or flags.cfg or flags.info):
+                check(case.config)
     hydra.version.setbase(HYDRA_VERSION_BASE)
     flags.config_path = None
     folder = conf_dir() if place.folder is None else place.folder
     with _errors_of_hydra():
         # hydra.main would do the same with sys.argv, but reads --config-path as relative to this file.
         _run_hydra(flags, parser, _Job(verb, tuple(program)), str(folder.absolute()), place.name)
+
+
+def _cases(place: ConfigPlace, flags: Namespace) -> Iterator[Composed]:
+    if flags.multirun or "hydra.mode=MULTIRUN" in flags.overrides:
+        yield from compose_trials(place, flags.overrides)
+    else:
+        yield compose_at(place, flags.overrides)
 
 
 def _place(verb: str, flags: Namespace) -> ConfigPlace:
@@ -109,6 +120,7 @@ class _Job:
         with open_dict(config):
             config.run_dir = HydraConfig.get().runtime.output_dir
             config.multirun = bool(config.get("multirun", False)) or is_multirun()
+        raise_all(run_value_problems(config))  # a sweeper may have chosen values that nobody has seen yet
         check(config)
         pipeline = importlib.import_module(f"avrec.pipelines.{self.verb}")
         with rank_command(self.program, config.multirun):

@@ -63,10 +63,15 @@ def check_run_keys(config: DictConfig, known: Collection[str]) -> None:
         ConfigError: with every problem found.
     """
     problems = [f"{key}: no such key; {hint(key, known)}" for key in map(str, config) if key not in known]
-    for field in fields(RunLevel):
-        if field.name in config and not OmegaConf.is_missing(config, field.name):
-            problems += _value_problems(config, field.name)
-    raise_all(problems)
+    raise_all(problems + run_value_problems(config))
+
+
+def run_value_problems(config: DictConfig) -> list[str]:
+    """What is wrong with the values of the run's own keys."""
+    present = [field.name for field in fields(RunLevel) if field.name in config]
+    return [
+        text for name in present if not OmegaConf.is_missing(config, name) for text in _value_problems(config, name)
+    ]
 
 
 def _value_problems(config: DictConfig, name: str) -> list[str]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from avrec.bundle.onnx_file import check_self_contained
 from avrec.bundle.schema import GRAPHS, MANIFEST, TABLES, TIMESTAMPS, FileRecord, Manifest
 from avrec.core.arrays import Float32
-from avrec.core.errors import ArtefactError
+from avrec.core.errors import ArtefactError, DataError
 from avrec.core.files import read_json, read_npy, read_table, sha256_file
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
@@ -153,7 +154,10 @@ def _read_ids(folder: Path, name: str, manifest: Manifest) -> IdMap:
         "items.parquet": ("item_id", manifest.dims.num_items),
         "users.parquet": ("user_id", manifest.dims.num_users),
     }[name]
-    ids = IdMap(read_table(folder / name, [column])[column])
+    try:
+        ids = IdMap(read_table(folder / name, [column])[column])
+    except (DataError, pa.ArrowException) as error:
+        raise ArtefactError(f"{folder / name}: column '{column}': {error} Export the bundle again.") from error
     if len(ids) != count:
         raise ArtefactError(f"{folder / name}: {len(ids)} rows; {MANIFEST} says {count}. Export the bundle again.")
     return ids

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -164,7 +165,7 @@ def read_npy(path: str | Path, ndim: int | None = None, mmap: bool = True) -> np
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = reader(file)
             data_bytes = size - file.tell()
-    except ValueError as error:
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # numpy parses the header as Python text
         raise ArtefactError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
     if dtype.hasobject:
         raise ArtefactError(f"{path}: holds Python objects (pickle), which are never loaded. Save a numeric array instead.")
@@ -205,6 +206,8 @@ def read_table(path: str | Path, columns: list[str] | None = None, max_bytes: in
                 raise ArtefactError(f"{path}: no column {sorted(absent)}; it has {file.schema_arrow.names}.")
             table = file.read(columns=columns)
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except ArtefactError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # a garbled footer raises any of these
         raise ArtefactError(f"{path}: not a readable Parquet file ({error}). Write it again.") from error
     return table

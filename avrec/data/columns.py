@@ -75,11 +75,12 @@ def split_names(column: Column) -> pa.ChunkedArray:
     if pc.any(bad).as_py():
         guess = did_you_mean(str(values.filter(bad)[0].as_py()), SPLIT_NAMES)
         column.report(truth(bad), f"expected train, validation or test.{guess} Fix the row or drop it.")
-    return pa.chunked_array([pa.array(list(SPLIT_NAMES.values()), TEXT).take(_single(code))])
+    names = pa.chunked_array([pa.array(list(SPLIT_NAMES.values()), TEXT).take(_single(code))])
+    return pc.if_else(bad, "train", names)  # told once, above
 
 
 def numbers(column: Column) -> pa.ChunkedArray:
-    """Numbers as float64; an empty cell is null, a text that is no number is a problem and becomes null."""
+    """Numbers as float64; an empty cell is null, a text that is no number is a problem (and becomes 1, to be told once)."""
     values = column.decoded()
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         return values.cast(pa.float64(), safe=False)
@@ -92,7 +93,7 @@ def numbers(column: Column) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         good = pc.match_substring_regex(text, NUMBER)
         column.report(truth(pc.invert(good)), "expected a number. Fix the row or drop it.")
-        return pc.if_else(pc.fill_null(good, False), text, None).cast(pa.float64())
+        return pc.if_else(good, text, "1").cast(pa.float64())
 
 
 def seconds(column: Column, unit: TimeUnit) -> pa.ChunkedArray:
@@ -142,8 +143,9 @@ def _in_unit(column: Column, values: pa.ChunkedArray, unit: TimeUnit) -> pa.Chun
     if pa.types.is_floating(values.type):
         bad = pc.invert(pc.is_finite(values))
         column.report(truth(bad), TIME_ADVICE)
+        values = pc.if_else(bad, 1.0, values)
         whole = pc.floor(
-            pc.divide(pc.if_else(pc.is_finite(values), values, None).cast(pa.float64()), float(PER_SECOND[unit]))
+            pc.divide(values.cast(pa.float64()), float(PER_SECOND[unit]))
         )
         return pc.if_else(pc.less(pc.abs(whole), 2.0**62), whole, 2.0**62).cast(pa.int64())
     return _floor_divide(values, PER_SECOND[unit])
@@ -161,7 +163,7 @@ def _text_seconds(column: Column, text: pa.ChunkedArray, unit: TimeUnit) -> pa.C
     result = pc.coalesce(number, date)
     bad = pc.and_(pc.is_valid(text), pc.and_(pc.is_null(result), pc.invert(is_number)))
     column.report(truth(bad), TIME_ADVICE)
-    return result
+    return pc.if_else(bad, 1, result)  # told once, here
 
 
 def _iso_seconds(text: pa.ChunkedArray) -> pa.ChunkedArray:

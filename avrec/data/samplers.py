@@ -53,13 +53,13 @@ class Candidates(Protocol):
     """What is scored against the positives, and how probable each item was to be there."""
 
     def draw(
-        self, positives: Int64, pair_share: Float64, item_counts: Int64, rng: np.random.Generator
+        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
     ) -> tuple[Int64, Float64]:
         """Distinct sorted candidates (N,) that contain `positives`, and their inclusion probabilities (N,).
 
         Args:
             positives: (B,) of the global batch.
-            pair_share: (num_items,) share of the epoch's pairs whose positive is each item.
+            log_miss: (num_items,) log of the probability that no pair of a batch of this size has the item as positive.
             item_counts: (num_items,) training events.
             rng: keyed by (seed, epoch, index).
         """
@@ -70,7 +70,7 @@ class FullCatalogue:
     """All trained items are candidates: the full softmax, right while the catalogue has up to some 50,000 items."""
 
     def draw(
-        self, positives: Int64, pair_share: Float64, item_counts: Int64, rng: np.random.Generator
+        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
     ) -> tuple[Int64, Float64]:
         """See `Candidates`; every probability is 1."""
         trained = np.flatnonzero(item_counts > 0)
@@ -81,11 +81,11 @@ class InBatch:
     """The positives of the whole batch are the candidates of every row; duplicates are merged."""
 
     def draw(
-        self, positives: Int64, pair_share: Float64, item_counts: Int64, rng: np.random.Generator
+        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
     ) -> tuple[Int64, Float64]:
-        """See `Candidates`; `q_i = 1 - (1 - share_i)^B`."""
+        """See `Candidates`; `q_i = 1 - miss_i`."""
         items = np.unique(positives)
-        return items, -np.expm1(len(positives) * np.log1p(-np.minimum(pair_share[items], 1 - 1e-12)))
+        return items, -np.expm1(log_miss[items])
 
 
 class SampledNegatives:
@@ -101,9 +101,9 @@ class SampledNegatives:
         self.popularity_power = popularity_power
 
     def draw(
-        self, positives: Int64, pair_share: Float64, item_counts: Int64, rng: np.random.Generator
+        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
     ) -> tuple[Int64, Float64]:
-        """See `Candidates`; `q_i = 1 - (1 - share_i)^B (1 - p_i)^m`."""
+        """See `Candidates`; `q_i = 1 - miss_i (1 - p_i)^m` for m draws of probability p_i."""
         proposal = np.where(
             item_counts > 0, np.maximum(item_counts, 1).astype(np.float64) ** self.popularity_power, 0.0
         )
@@ -111,9 +111,8 @@ class SampledNegatives:
         cumulative = np.cumsum(proposal)
         drawn = np.searchsorted(cumulative, rng.random(self.num_negatives) * cumulative[-1], side="right")
         items = np.unique(np.concatenate([positives, drawn]))
-        log_miss = len(positives) * np.log1p(-np.minimum(pair_share[items], 1 - 1e-12))
-        log_miss += self.num_negatives * np.log1p(-np.minimum(proposal[items], 1 - 1e-12))
-        return items, -np.expm1(log_miss)
+        log_not_drawn = self.num_negatives * np.log1p(-np.minimum(proposal[items], 1 - 1e-12))
+        return items, -np.expm1(log_miss[items] + log_not_drawn)
 
 
 class PairSampler:
@@ -162,14 +161,27 @@ class PairSampler:
         counts = np.maximum(train.user_counts, 1)
         event_share = np.minimum(max_pairs_per_user / counts, 1.0)[self.user_idx]
         self.num_pairs = int(np.minimum(train.user_counts, max_pairs_per_user).sum())
-        share = np.bincount(train.item_idx, weights=event_share, minlength=train.num_items)
-        self.pair_share: Float64 = share / max(share.sum(), 1e-12)
+        self.item_pairs = np.bincount(train.item_idx, weights=event_share, minlength=train.num_items)
+        self._log_miss: dict[int, Float64] = {}
         self._epoch_pairs: tuple[int, Int64] | None = None
 
     @property
     def num_batches(self) -> int:
         """Batches in an epoch."""
         return -(-self.num_pairs // self.batch_size)
+
+    def log_miss(self, size: int) -> Float64:
+        """(num_items,) log probability that none of `size` pairs, drawn without replacement, has the item as positive.
+
+        `prod_j (1 - c / (P - j))` over j < size, for an item with c of the epoch's P pairs (an expectation where users are
+        capped); computed once for each size.
+        """
+        if size not in self._log_miss:
+            counts, inverse = np.unique(self.item_pairs, return_inverse=True)
+            left = self.num_pairs - np.arange(size, dtype=np.float64)
+            hit = np.minimum(counts[:, None] / left, 1 - 1e-12)
+            self._log_miss[size] = np.log1p(-hit).sum(axis=1)[inverse]
+        return self._log_miss[size]
 
     def pairs(self, epoch: int) -> Int64:
         """(num_pairs,) positions of the epoch's positives in the training events, shuffled."""
@@ -185,7 +197,7 @@ class PairSampler:
         pairs = self.pairs(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         positives = self.train.item_idx[pairs]
         rng = generator(self.seed, epoch, f"batch {index}")
-        candidates, inclusion = self.candidates.draw(positives, self.pair_share, self.item_counts, rng)
+        candidates, inclusion = self.candidates.draw(positives, self.log_miss(len(pairs)), self.item_counts, rng)
         column = np.full(self.train.num_items, -1, np.int64)
         column[candidates] = np.arange(len(candidates))
         key = rng.random(int(self.train.user_counts[self.user_idx[pairs]].sum()))

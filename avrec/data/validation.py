@@ -140,8 +140,8 @@ def _check_values(raw: RawData, options: PrepareOptions, problems: Problems) -> 
         empty = truth(pc.is_null(values)) & kept_rows(raw.interactions, replace(options, min_value=None))
         problems.rows(place, "value", empty, values, "min_value needs a value. Fix the row or drop it.")
     if options.value_weight != "ignore":
-        usable = pc.and_(pc.greater(values, 0.0), pc.less_equal(values, MAX_VALUE))
-        bad = ~truth(usable) & kept_rows(raw.interactions, options)
+        unusable = pc.or_(pc.less_equal(values, 0.0), pc.greater(values, MAX_VALUE))
+        bad = truth(pc.fill_null(pc.and_(unusable, pc.is_finite(values)), True)) & kept_rows(raw.interactions, options)
         advice = f"value_weight={options.value_weight} needs a number over 0, at most 1e12. Fix the row or drop it."
         problems.rows(place, "value", bad, values, advice)
 
@@ -171,7 +171,8 @@ def _check_unknown_items(raw: RawData, options: PrepareOptions, problems: Proble
     advice = f"not in {raw.place('items').name}. Add the item there, or set unknown_items to add or drop."
     parts = {"interactions": raw.interactions["item_id"]} | {name: ids for name, (ids, _) in raw.features.items()}
     for part, ids in parts.items():
-        problems.rows(raw.place(part), "item_id", truth(pc.invert(pc.is_in(ids, value_set=known))), ids, advice)
+        strange = pc.and_(pc.invert(pc.is_in(ids, value_set=known)), pc.not_equal(ids, ""))
+        problems.rows(raw.place(part), "item_id", truth(strange), ids, advice)
 
 
 def _check_feature(modality: str, ids: pa.Array, values: np.ndarray, place: Place, problems: Problems) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from avrec.core.arrays import Float32, Int64
 from avrec.core.errors import AvrecError
 from avrec.core.query import Scorer, UserQuery
-from avrec.evaluation.question import Csr, Question
-from avrec.evaluation.ranking import refuse_non_finite
+from avrec.evaluation.question import Question
+from avrec.evaluation.ranking import Csr, refuse_non_finite
 
 QUERY_USERS = 1024  # users that a scorer is asked about at once
 PRODUCT_BYTES = 48 * 2**20  # larger blocks of a product fall out of the processor's cache

@@ -10,8 +10,8 @@ from avrec.core.dataset import Dataset, HeldOut
 from avrec.core.errors import DataError
 from avrec.core.interactions import Interactions
 from avrec.core.query import UserQuery, held_out_query
+from avrec.evaluation.ranking import Csr
 
-Csr = tuple[Int64, Int64]
 Mask = Literal["history", "train"]
 
 

@@ -172,7 +172,7 @@ def export_torchscript(graph: TowerGraph, path: Path) -> None:
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # parity shows
-        traced = torch.jit.trace(graph, graph.example(), strict=False, _store_inputs=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph, graph.example(), strict=False, _store_inputs=False)
         torch.jit.save(traced, buffer)
     with zipfile.ZipFile(buffer) as whole, atomic_write(path) as file, zipfile.ZipFile(file, "w") as slim:
         for member in whole.infolist():
@@ -185,7 +185,7 @@ def load_torchscript(path: Path) -> nn.Module:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-        module: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
     return module
 
 

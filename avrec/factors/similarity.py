@@ -1,7 +1,7 @@
 """Item-to-item similarities in blocks of rows, with an optional cut to the k largest of each row.
 
-Ties at the cut go to the smaller item index. Similarities are computed in float64 and compared in float32, so two that are
-equal on paper are equal here whatever the order of their sums.
+Ties at the cut go to the smaller item index. Similarities are computed in float64 and compared in float32, so that the order
+in which a sum was taken does not decide between two that are equal on paper (but for the rare value at a rounding edge).
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def product_similarity(left: Weights, right: Weights, rescale: Rescale, num_neig
 def cosine_similarity(vectors: Float32, present: Bool, candidates: Bool, num_neighbours: int) -> Csr:
     """The k most similar candidates of every present item by positive cosine.
 
-    Cosines are rounded to 6 decimals: a matrix product may differ in the last bit between equal rows, and re-used sound
+    Cosines are rounded to 6 decimals: a matrix product may differ in the last bit between equal rows, and reused sound
     tracks do give equal rows.
 
     Args:

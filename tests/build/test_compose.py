@@ -6,7 +6,7 @@ import sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from avrec.build.compose import ConfigPlace, compose, compose_at
+from avrec.build.compose import ConfigPlace, compose, compose_at, compose_trials
 from avrec.core.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def test_hydras_own_folders(conf):
 
 def message(conf, *overrides, **options):
     with pytest.raises(ConfigError) as error:
-        compose_at(ConfigPlace(options.pop("name", "train"), conf, options.pop("extra", None)), overrides, **options)
+        compose_at(ConfigPlace(options.pop("name", "train"), conf, options.pop("extra", None)), overrides)
     return str(error.value)
 
 
@@ -111,13 +111,27 @@ def test_an_unknown_primary_file(conf):
     )
 
 
-def test_a_sweep_is_checked_by_its_first_values(conf):
+def test_every_value_of_a_sweep_is_composed_before_the_first_trial(conf):
     place = ConfigPlace("train", conf)
-    overrides = ["+experiment=quick,other", "seed=4,5", "optimizer.lr=interval(0,1)", "trainer=glob(*)"]
-    config = compose_at(place, overrides, multirun=True).config
-    assert (config.seed, config.trainer.max_epochs) == (4, 2)
-    assert message(conf, "sede=1,2", "seed=1,2", multirun=True) == "sede: no such key; did you mean 'seed'?"
-    assert message(conf, "seed=a,1", multirun=True) == "seed: 'a' is not a whole number."
+    overrides = ["+experiment=quick,other", "seed=4,5", "optimizer.lr=interval(0,1)", "trainer=glob(*)", "ckpt=a"]
+    found = [case.config for case in compose_trials(place, overrides)]
+    assert [(config.seed, config.trainer.max_epochs, config.trainer.get("devices")) for config in found] == [
+        (4, 2, None),
+        (4, 1, None),
+        (5, 2, None),
+        (4, 2, 2),
+    ]
+    assert {config.ckpt for config in found} == {"a"}
+    mistakes = {
+        ("sede=1,2", "seed=1,2"): "sede: no such key; did you mean 'seed'?",
+        ("seed=1,a",): "seed: 'a' is not a whole number.",
+        ("trainer=cpu,dpp",): "trainer=dpp: no such option; did you mean 'ddp'?",
+        ("seed=[1",): "'seed=[1' cannot be read as key=value. Quote what is special to the shell: 'key=\"a, b\"'.",
+    }
+    for given, expected in mistakes.items():
+        with pytest.raises(ConfigError) as error:
+            list(compose_trials(place, given))
+        assert str(error.value) == expected
 
 
 def test_a_folder_of_ones_own(conf, tmp_path):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from avrec.bundle.reader import Bundle
-from avrec.core.errors import ArtefactError
+from avrec.core.errors import ArtefactError, AvrecError
 from avrec.core.files import write_npy, write_table
 from tests.export.world import World
 
@@ -241,3 +241,27 @@ def test_the_number_of_ids_must_match(folder: Path) -> None:
     forge(folder, "items.parquet")
     with pytest.raises(ArtefactError, match=r"items\.parquet: 2 rows; manifest\.json says 30"):
         Bundle.open(folder)
+
+
+@pytest.mark.parametrize("ids", [["a"] * 30, [None] * 30, [{"a": 1}] * 30])
+def test_ids_that_are_none_are_refused_by_name(folder: Path, ids: list[object]) -> None:
+    write_table(folder / "items.parquet", pa.table({"item_id": ids}))
+    forge(folder, "items.parquet")
+    with pytest.raises(ArtefactError, match=r"items\.parquet: column 'item_id': "):
+        Bundle.open(folder)
+
+
+def test_a_mutated_manifest_opens_or_is_refused(folder: Path) -> None:
+    good = (folder / "manifest.json").read_bytes()
+    draw = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        mutated = bytearray(good)
+        for position in draw.integers(0, len(good), draw.integers(1, 4)):
+            mutated[position] = draw.choice(np.frombuffer(b'0123456789-.eE"{}[],: \xff', np.uint8))
+        (folder / "manifest.json").write_bytes(mutated)
+        try:
+            Bundle.open(folder, verify=False)
+        except AvrecError:
+            refused += 1
+    assert refused > 200

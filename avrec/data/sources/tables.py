@@ -46,10 +46,10 @@ class TablesSource:
     def read(self) -> RawData:
         """Read every table.
 
-        Faults of single cells become `RawData.problems`, so that `prepare` tells them together with its own.
+        What is wrong becomes `RawData.problems`, so that `prepare` tells it together with what it finds itself.
 
         Raises:
-            DataError: a table cannot be made at all; everything that was found in any table is in the message.
+            DataError: no table of interactions can be made; what was found in the other files is in the message too.
         """
         problems = Problems()
         self._check_files(problems)
@@ -62,7 +62,7 @@ class TablesSource:
         loaded = {part: table for part, table in tables.items() if table is not None}
         columns = {part: self._convert(part, table, problems) for part, table in loaded.items()}
         features = self._features(columns.get("items"), problems)
-        if len(loaded) < len(tables) or len(features) < len(self.features):
+        if "interactions" not in columns:
             problems.raise_any()
         return RawData(
             name=self.name,
@@ -100,7 +100,9 @@ class TablesSource:
 
     def _events(self, loaded: LoadedTable, problems: Problems) -> pa.Table:
         columns = {name: id_text(loaded.column(name, problems)) for name in ID_COLUMNS}
-        for name in set(OPTIONAL_COLUMNS) & set(loaded.table.column_names):
+        for name in OPTIONAL_COLUMNS:
+            if name not in loaded.table.column_names:
+                continue
             column = loaded.column(name, problems)
             match name:
                 case "timestamp":
