@@ -8,6 +8,7 @@ from typing import Any
 from avrec.build.allow import allowed_object, node_problems
 from avrec.build.nearest import hint
 from avrec.build.resolve import ARGS, PARTIAL, TARGET, raise_all, resolve, target_nodes
+from avrec.build.values import value_problems
 from avrec.core.errors import AvrecError
 
 # Arguments that the code supplies at run time and that a configuration therefore leaves out, by the key of the node (`*`
@@ -63,7 +64,7 @@ def bind_problems(
             continue
         listed = [names for pattern, names in runtime.items() if _matches(place, pattern)]
         supplied = {name for names in listed for name in names} if listed else None
-        problems += signature_problems(target, node, place, supplied)
+        problems += signature_problems(target, node, place, supplied) + value_problems(target, node, place)
     return problems
 
 

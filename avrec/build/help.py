@@ -29,10 +29,10 @@ def help_text(composed: Composed, place: ConfigPlace) -> str:
 
 
 def group_options(folder: Path) -> dict[str, list[str]]:
-    """The config groups below a folder and their options, by the path of each group (`encoder/audio`)."""
+    """The config groups below a folder, Hydra's own apart, and their options, by the path of each group (`encoder/audio`)."""
     found: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("*.yaml")):
         group = file.parent.relative_to(folder).as_posix()
-        if group != ".":
+        if group != "." and not group.startswith("hydra/"):
             found.setdefault(group, []).append(file.stem)
     return found

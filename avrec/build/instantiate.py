@@ -11,7 +11,7 @@ from typing import Any
 
 from avrec.build.allow import allowed_object, node_problems
 from avrec.build.bind import bind_problems
-from avrec.build.resolve import ARGS, PARTIAL, TARGET, join, raise_all, resolve
+from avrec.build.resolve import ARGS, MISSING, PARTIAL, TARGET, join, raise_all, resolve
 from avrec.core.errors import AvrecError, ConfigError
 
 
@@ -48,7 +48,7 @@ def instantiate(node: Any, /, *, trusted: bool = True, **runtime: Any) -> Any:
             if name in value
         ]
     )
-    seen = {**value, **dict.fromkeys(runtime)} if runtime else value
+    seen = {**value, **dict.fromkeys(runtime, MISSING)} if runtime else value  # names count, values are not judged
     raise_all(bind_problems(seen, key, {}, trusted))
     return _build(value, key, trusted, runtime)
 

@@ -149,7 +149,7 @@ def rank_command(program: Sequence[str], multirun: bool) -> Iterator[None]:
     output = Path(hydra_config.runtime.output_dir)
     before = sys.argv
     sys.argv = [*program, "--config-path", str(output / hydra_config.output_subdir), "--config-name", "config"]
-    sys.argv += [f"++multirun={str(multirun).lower()}"]
+    sys.argv += [f"++multirun={str(multirun).lower()}", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     with read_write(hydra_config):  # type: ignore[arg-type]
         hydra_config.run.dir = str(output)
     try:

@@ -117,7 +117,9 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read ({error.strerror}). Check the path, or make the artefact again.") from error
+        raise ArtefactError(
+            f"{path}: cannot be read ({error.strerror}). Check the path, or make the artefact again."
+        ) from error
 
 
 def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
@@ -140,7 +142,9 @@ def check_format_version(value: Any, path: str | Path, supported: int) -> None:
     """Raise ArtefactError unless `value["format_version"]` is `supported`."""
     found = value.get("format_version") if isinstance(value, dict) else None
     if found != supported:
-        raise ArtefactError(f"{path}: format version {found!r}; this avrec reads version {supported}. Make the artefact again.")
+        raise ArtefactError(
+            f"{path}: format version {found!r}; this avrec reads version {supported}. Make the artefact again."
+        )
 
 
 def write_npy(path: str | Path, array: np.ndarray) -> None:
@@ -168,12 +172,16 @@ def read_npy(path: str | Path, ndim: int | None = None, mmap: bool = True) -> np
     except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # numpy parses the header as Python text
         raise ArtefactError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
     if dtype.hasobject:
-        raise ArtefactError(f"{path}: holds Python objects (pickle), which are never loaded. Save a numeric array instead.")
+        raise ArtefactError(
+            f"{path}: holds Python objects (pickle), which are never loaded. Save a numeric array instead."
+        )
     claimed = math.prod(shape) * dtype.itemsize
     if any(length < 0 for length in shape):
         raise ArtefactError(f"{path}: the header claims the shape {shape}. The file is damaged.")
     if claimed != data_bytes:
-        raise ArtefactError(f"{path}: the header claims {claimed} bytes {shape}, the file holds {data_bytes}. The file is damaged.")
+        raise ArtefactError(
+            f"{path}: the header claims {claimed} bytes {shape}, the file holds {data_bytes}. The file is damaged."
+        )
     if ndim is not None and len(shape) != ndim:
         raise ArtefactError(f"{path}: shape {shape}; expected {ndim} dimensions.")
     if claimed == 0 or not mmap:
@@ -208,6 +216,6 @@ def read_table(path: str | Path, columns: list[str] | None = None, max_bytes: in
         table.validate(full=True)
     except ArtefactError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # a garbled footer raises any of these
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # a garbled footer: any of these
         raise ArtefactError(f"{path}: not a readable Parquet file ({error}). Write it again.") from error
     return table

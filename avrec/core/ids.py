@@ -31,7 +31,9 @@ class IdMap:
         if len(pc.unique(array)) != len(array):
             counts = pc.value_counts(array)
             twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-            raise DataError([f"{len(twice)} ids occur more than once, the first is {twice[0].as_py()!r}. Keep one row for each id."])
+            raise DataError(
+                [f"{len(twice)} ids occur more than once, the first is {twice[0].as_py()!r}. Keep one row for each id."]
+            )
         self._ids = array
 
     @classmethod

@@ -50,7 +50,9 @@ class UserQuery:
                 last = np.where(np.diff(indptr) > 0, indptr[1:] - 1, 0)
                 now_sec = stamps[last]
             age_days = ((np.repeat(now_sec, np.diff(indptr)) - stamps) / SECONDS_PER_DAY).astype(np.float32)
-        return cls(np.asarray(users, np.int64), indptr, history.item_idx[positions], history.weight[positions], age_days)
+        return cls(
+            np.asarray(users, np.int64), indptr, history.item_idx[positions], history.weight[positions], age_days
+        )
 
     @property
     def row(self) -> Int64:
@@ -107,6 +109,8 @@ def held_out_query(dataset: Dataset, part: HeldOut, users: Int64, history: Inter
     """The question that a held-out part asks: at the time of each user's first held-out event, with `history` known.
 
     Args:
+        dataset: the data set.
+        part: the held-out part.
         users: (B,) users with at least one held-out event.
         history: `dataset.history(part)`, made once by the caller.
     """

@@ -144,9 +144,7 @@ def _in_unit(column: Column, values: pa.ChunkedArray, unit: TimeUnit) -> pa.Chun
         bad = pc.invert(pc.is_finite(values))
         column.report(truth(bad), TIME_ADVICE)
         values = pc.if_else(bad, 1.0, values)
-        whole = pc.floor(
-            pc.divide(values.cast(pa.float64()), float(PER_SECOND[unit]))
-        )
+        whole = pc.floor(pc.divide(values.cast(pa.float64()), float(PER_SECOND[unit])))
         return pc.if_else(pc.less(pc.abs(whole), 2.0**62), whole, 2.0**62).cast(pa.int64())
     return _floor_divide(values, PER_SECOND[unit])
 

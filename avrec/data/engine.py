@@ -74,7 +74,10 @@ class _Engine:
 
     def __init__(self, spill_folder: str) -> None:
         self._connection = ibis.duckdb.connect(
-            temp_directory=spill_folder, memory_limit="1GB", autoinstall_known_extensions=False, autoload_known_extensions=False
+            temp_directory=spill_folder,
+            memory_limit="1GB",
+            autoinstall_known_extensions=False,
+            autoload_known_extensions=False,
         )
         self._steps = 0
 

@@ -5,19 +5,18 @@ the test part does not depend on the validation share.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import ibis
-import numpy as np
 
-from avrec.core.arrays import Int64, UInt64
+from avrec.core.arrays import Int64
 from avrec.core.errors import ConfigError
+from avrec.data.draws import Ties, check_ties, pair_hash, tie_key
 from avrec.data.layout import PARTS
 from avrec.data.numbering import Numbered
 
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 MILLION = 1_000_000
-Ties = Literal["hash", "file"]
 
 
 class Split(Protocol):
@@ -160,7 +159,7 @@ class UserTimeSplit(_Described):
 
     def __post_init__(self) -> None:
         _check_shares(self.validation_share, self.test_share)
-        _check_ties(self.ties)
+        check_ties(self.ties)
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -169,7 +168,7 @@ class UserTimeSplit(_Described):
 
     def tie_key(self, numbered: Numbered) -> Int64 | None:
         """The order inside a second."""
-        return _tie_key(numbered, self.ties)
+        return tie_key(numbered, self.ties)
 
     def assign(self, events: ibis.Table) -> ibis.Table:
         """Rank each user's events by time."""
@@ -193,7 +192,7 @@ class LeaveLastOut(_Described):
     needs_given = False
 
     def __post_init__(self) -> None:
-        _check_ties(self.ties)
+        check_ties(self.ties)
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -202,7 +201,7 @@ class LeaveLastOut(_Described):
 
     def tie_key(self, numbered: Numbered) -> Int64 | None:
         """The order inside a second."""
-        return _tie_key(numbered, self.ties)
+        return tie_key(numbered, self.ties)
 
     def assign(self, events: ibis.Table) -> ibis.Table:
         """Rank each user's events by time."""
@@ -253,26 +252,6 @@ class RandomSplit(_Described):
         return ranked.mutate(part=part).drop("rank", "count")
 
 
-def pair_hash(numbered: Numbered, seed: int) -> Int64:
-    """(events,) a 63-bit hash of each event's user id, item id and the seed; made here and nowhere else, so engines agree."""
-    user = numbered.users.hashes() + np.uint64(seed % 2**64)
-    mixed = _mix(user)[np.asarray(numbered.events["user"])]
-    mixed ^= numbered.items.hashes()[np.asarray(numbered.events["item"])]
-    return (_mix(mixed) >> np.uint64(1)).astype(np.int64)
-
-
-def _mix(values: UInt64) -> UInt64:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, 2014)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-def _tie_key(numbered: Numbered, ties: Ties) -> Int64:
-    return pair_hash(numbered, 0) if ties == "hash" else np.arange(len(numbered.events), dtype=np.int64)
-
-
 def _ranked(events: ibis.Table, order: list[str]) -> ibis.Table:
     """The events with their `rank` (from 0) within the user, and the user's `count`."""
     ordered = ibis.window(group_by="user", order_by=order)
@@ -309,8 +288,3 @@ def _check_shares(validation: float, test: float) -> None:
         raise ConfigError(
             f"validation_share {validation} and test_share {test} leave no train part. Make them smaller."
         )
-
-
-def _check_ties(ties: str) -> None:
-    if ties not in ("hash", "file"):
-        raise ConfigError(f"ties is {ties!r}; expected 'hash' or 'file'.")

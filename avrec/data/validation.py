@@ -14,7 +14,7 @@ from avrec.data.content_hash import is_storable
 from avrec.data.layout import PARTS, RESERVED_COLUMNS, presence_column
 from avrec.data.numbering import kept_rows
 from avrec.data.options import PrepareOptions
-from avrec.data.problems import MAX_SHOWN, Place, Problems, did_you_mean
+from avrec.data.problems import MAX_SHOWN, Place, Problems, did_you_mean, shown
 from avrec.data.sources.base import EVENT_COLUMNS, RawData
 from avrec.data.splits import Split
 
@@ -196,9 +196,8 @@ def _check_feature(modality: str, ids: pa.Array, values: np.ndarray, place: Plac
         positions = np.flatnonzero(bad)
         for position, number in zip(positions[:MAX_SHOWN], place.rows(positions[:MAX_SHOWN]), strict=True):
             problems.add(
-                f"{place.name} row {number}", f"the vector of item {ids[int(position)].as_py()!r} {what}. {remedy}"
+                f"{place.name} row {number}", f"the vector of item {shown(ids[int(position)])} {what}. {remedy}"
             )
         if len(positions) > MAX_SHOWN:
-            problems.add(
-                place, f"{len(positions) - MAX_SHOWN} more vectors that {what[:2]} so, {len(positions)} in all."
-            )
+            more = len(positions) - MAX_SHOWN
+            problems.add(place, f"{more} more rows whose vector {what}, {len(positions)} in all.")

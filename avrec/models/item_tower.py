@@ -32,7 +32,8 @@ class ItemTower(nn.Module):
     """Encode each modality, fuse, and lay `[g e + (1 - g) s w v, b + offset, (1 - g) s c]` end to end.
 
     `e` is the item's id vector, `v` the mean id vector of its content neighbours, `c` the fused content and `g` the
-    evidence gate; see `OperatingPoint`. The history vector of the item is `[g e + (1 - g) w v, c]`.
+    evidence gate; see `OperatingPoint`. The history vector of a trained item is `[e, c]`, of a cold one `[w v, c]`: gating
+    what a user *did* by the item's evidence was measured to hurt.
 
     Args:
         encoders: one for each modality; their order is the order of `share`.
@@ -82,10 +83,12 @@ class ItemTower(nn.Module):
         cold_N = (evidence_N <= 0).to(content_NC.dtype)
         gate_N1 = (evidence_N / torch.where(evidence_N > 0, evidence_N + kappa, 1.0)).unsqueeze(1)
         own_ND = gate_N1 * id_vector_ND
-        borrowed_ND = (1 - gate_N1) * neighbour_weight * neighbour_vector_ND
+        borrowed_ND = neighbour_weight * neighbour_vector_ND
+        past_ND = torch.where(cold_N.unsqueeze(1) > 0, borrowed_ND, id_vector_ND)
         bias_N = bias_N * (1 - cold_N) + offset * cold_N
-        item = torch.cat([own_ND + scale * borrowed_ND, bias_N.unsqueeze(1), (1 - gate_N1) * scale * content_NC], dim=1)
-        return item, torch.cat([own_ND + borrowed_ND, content_NC], dim=1)
+        item_id_ND = own_ND + (1 - gate_N1) * scale * borrowed_ND
+        item = torch.cat([item_id_ND, bias_N.unsqueeze(1), (1 - gate_N1) * scale * content_NC], dim=1)
+        return item, torch.cat([past_ND, content_NC], dim=1)
 
     def forward(
         self,

@@ -66,6 +66,6 @@ class UserTower(nn.Module):
             (B, D + 1 + C).
         """
         ids, content = history_vectors.split([self.id_dim, self.content_dim], dim=2)
-        one = torch.ones_like(user_vector[:, :1])
+        one = user_vector.new_ones(len(user_vector), 1)
         id_BD = self.id_vector(user_vector, ids, weights, ages, mask)
         return torch.cat([id_BD, one, self.content_vector(content, weights, ages, mask)], dim=1)

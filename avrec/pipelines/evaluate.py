@@ -1,6 +1,8 @@
 """`avrec evaluate`: a trained model on the test part, beside baselines tuned on validation."""
 
+import hashlib
 import itertools
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -12,9 +14,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from avrec import __version__
 from avrec.build.instantiate import instantiate
 from avrec.build.model import ModelFile, load
 from avrec.core.dataset import Dataset, Feature
+from avrec.core.files import read_json, write_json
 from avrec.core.order import generator
 from avrec.core.query import Recommender
 from avrec.evaluation.evaluate import Evaluation, evaluate
@@ -70,7 +74,8 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
     if found.frontier:
         console.print(frontier_table(found.frontier))
     main = next(iter(models.values()))
-    model = Measured([main], {"calibration": rule, "operating_point": asdict(found.operating_points[rule])})
+    point = asdict(found.operating_points[rule])
+    model = Measured([main], {"calibration": rule, "operating_point": point, "config": found.config})
     comparisons = adjusted({name: compare(main, other, "recall@20") for name, other in evaluations.items()}) if evaluations else {}
     others = {name: Measured([one], {}) for name, one in models.items() if one is not main}
     write_metrics(
@@ -104,17 +109,34 @@ def evaluate_permuted(found: ModelFile, dataset: Dataset) -> Evaluation:
 
 
 def tuned_baselines(config: DictConfig, dataset: Dataset) -> dict[str, Measured]:
-    """Every baseline of the configuration, tuned on validation over its grid and evaluated on test."""
+    """Every baseline of the configuration, tuned on validation over its grid and evaluated on test.
+
+    The choice depends on data and grid alone, so it is kept below `data_dir`: later runs fit the chosen setting only.
+    """
     measured: dict[str, Measured] = {}
     for name, node in config.baseline.items():
         if node.get("needs_features") and not dataset.features:
             print(f"baseline {name}: left out, the data set has no features")
             continue
         began = time.monotonic()
-        tuned = tune(candidates(node), dataset)
-        print(f"baseline {name}: {len(tuned.trials)} settings, {time.monotonic() - began:.1f} s, chosen {dict(tuned.settings)}", flush=True)
+        record = _choice_file(config, node, dataset)
+        tried = candidates(node)
+        settings = read_json(record)["settings"] if record.is_file() else None
+        remembered = [pair for pair in tried if pair[0] == settings]
+        tuned = tune(remembered or tried, dataset)
+        if not remembered:
+            write_json(record, {"settings": dict(tuned.settings), "trials": [asdict(trial) for trial in tuned.trials]})
         measured[str(name)] = Measured([tuned.validation, evaluate(tuned.scorer, dataset, "test")], tuned.settings)
+        how = f"the best of {len(tried)} on validation" + (", chosen earlier" if remembered else "")
+        print(f"baseline {name}: {time.monotonic() - began:.1f} s, {dict(tuned.settings) or 'no settings'}, {how}", flush=True)
     return measured
+
+
+def _choice_file(config: DictConfig, node: DictConfig, dataset: Dataset) -> Path:
+    """Where the choice for one baseline on one data set is kept."""
+    plain = OmegaConf.to_container(node, resolve=True)
+    text = json.dumps([__version__, dataset.content_hash, plain], sort_keys=True)
+    return Path(config.data_dir) / "tuned" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
 def candidates(node: DictConfig) -> list[tuple[Mapping[str, Any], Recommender]]:

@@ -1,5 +1,6 @@
 """`avrec train`: prepare, fit, calibrate on validation, and evaluate once."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,9 +15,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from avrec import __version__
 from avrec.build.instantiate import instantiate
-from avrec.build.model import MODEL_KEYS, Sizes, build_model, learn_from_train, save
+from avrec.build.model import Sizes, build_model, learn_from_train, save
 from avrec.core.dataset import Dataset
-from avrec.core.files import write_json
+from avrec.core.errors import ConfigError
+from avrec.core.files import read_json, write_json
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.pipelines.evaluate import evaluate_model_file
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
@@ -26,6 +28,7 @@ from avrec.training.stages import Stage, StageContext
 from avrec.training.validation import Validator, pseudo_cold_items
 
 MODEL_FILE = "model.pt"
+CLAIM_FILE = "claim.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def run(config: DictConfig) -> TrainResult:
     learn_from_train(model, dataset)
     instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": portable(plain)})
     _announce(model, dataset, prepared, folder)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None
@@ -67,9 +71,9 @@ def run(config: DictConfig) -> TrainResult:
 
     mixes = list(instantiate(config.propagation).values())
     calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
-    kept = {key: plain[key] for key in (*MODEL_KEYS, "seed", "task_name")}
     points = [point.as_dict() for point in calibrated.frontier]
-    save(folder / MODEL_FILE, model, sizes, kept, dataset.content_hash, calibrated.operating_points, points)
+    settings = portable(plain)
+    save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, calibrated.operating_points, points)
     write_json(folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries))
     if config.multirun:
         return TrainResult(calibrated.objective, folder / MODEL_FILE, {})
@@ -82,6 +86,41 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def portable(plain: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what belongs to one machine: folders, and where the data were read."""
+    kept = {key: value for key, value in plain.items() if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt")}
+    data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
+    return kept | {"data": data}
+
+
+@rank_zero_only
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Mark the folder as this run's; a run that was broken off goes on there, another run may not.
+
+    Raises:
+        ConfigError: the folder belongs to a run of other settings, data or code.
+    """
+    record = folder / CLAIM_FILE
+    if record.is_file():
+        found = read_json(record)
+        changed = _differences(found, json.loads(json.dumps(identity)))
+        if changed:
+            raise ConfigError(
+                f"run_dir: {folder} holds a run with another {', '.join(changed[:5])}. "
+                "Choose another run_dir, or repeat the old settings to go on with that run."
+            )
+    else:
+        write_json(record, identity)
+
+
+def _differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """The keys at which two nested mappings differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted(one.keys() | other.keys())
+        return [found for name in names for found in _differences(one.get(name), other.get(name), f"{key}.{name}".strip("."))]
+    return [] if one == other else [key]
 
 
 @rank_zero_only

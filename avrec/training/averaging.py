@@ -19,18 +19,20 @@ class EpochAveraging(WeightAveraging):
 
     def __init__(self, start_epoch: int) -> None:
         self.start_epoch = start_epoch
-        self._num_batches = 1
+        self._is_epoch_end = False
         super().__init__(use_buffers=False, avg_fn=self._average)
 
     def _average(self, average: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
         epochs = int(num_averaged) - self.start_epoch
         return current if epochs <= 0 else average + (current - average) / (epochs + 1)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Update after the last step of an epoch."""
-        self._num_batches = int(trainer.num_training_batches)
-        super().on_train_batch_end(trainer, *args, **kwargs)
+        self._is_epoch_end = batch_idx + 1 == trainer.num_training_batches
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """True after the last step of an epoch."""
-        return step_idx is not None and (step_idx + 1) % self._num_batches == 0
+        return step_idx is not None and self._is_epoch_end

@@ -11,11 +11,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from avrec.core.order import generator
 from avrec.data.samplers import Batch, PairSampler
 
 
 class TensorBatch(NamedTuple):
-    """`Batch` as tensors, with the two (B, N) masks that the losses take."""
+    """`Batch` as tensors, with the two (B, N) masks that the losses take.
+
+    `noise_seed` decides the dropout of the step, equally on every rank.
+    """
 
     user_idx_B: Tensor
     positive_B: Tensor
@@ -28,6 +32,7 @@ class TensorBatch(NamedTuple):
     target_BN: Tensor
     valid_BN: Tensor
     global_size: int
+    noise_seed: int = 0
 
     @classmethod
     def of(cls, batch: Batch, dtype: torch.dtype = torch.float32) -> "TensorBatch":
@@ -52,15 +57,15 @@ class TensorBatch(NamedTuple):
 
 
 class BatchLoader:
-    """The batches of the trainer's current epoch from the trainer's current step on, for this rank.
+    """The batches of the trainer's current epoch from the trainer's current batch on, for this rank.
 
-    Where to start is read off the trainer's global step: after a resume in the middle of an epoch the remaining batches
-    come, each once, and no state of a generator has to be saved. It claims Lightning's stateful interface, so that
-    Lightning does not warn.
+    Where to start is read off the trainer: after a resume in the middle of an epoch the remaining batches come, each once
+    and with the dropout it would have had, and no state of a generator has to be saved. It claims Lightning's stateful
+    interface, so that Lightning does not warn.
 
     Args:
         sampler: makes batches by (epoch, index).
-        trainer: tells epoch, step, rank and world size.
+        trainer: tells epoch, batch, rank and world size.
         first_epoch: added to the trainer's epoch, so that every stage sees other random numbers.
         dtype: of the numbers.
     """
@@ -75,18 +80,14 @@ class BatchLoader:
         return self.sampler.num_batches
 
     def __iter__(self) -> Iterator[TensorBatch]:
-        epoch = self.trainer.current_epoch
-        start = max(self.trainer.global_step - epoch * len(self), 0)
-        for index in range(start, len(self)):
-            yield TensorBatch.of(
-                self.sampler.batch(
-                    self.first_epoch + epoch, index, self.trainer.global_rank, self.trainer.world_size
-                ),
-                self.dtype,
-            )
+        epoch = self.first_epoch + self.trainer.current_epoch
+        for index in range(self.trainer.fit_loop.epoch_loop.batch_idx + 1, len(self)):
+            batch = self.sampler.batch(epoch, index, self.trainer.global_rank, self.trainer.world_size)
+            noise = generator(self.sampler.seed, epoch, f"noise {index}")
+            yield TensorBatch.of(batch, self.dtype)._replace(noise_seed=int(noise.integers(2**63)))
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing: the trainer's step says it all."""
+        """Nothing: the trainer's progress says it all."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

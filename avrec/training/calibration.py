@@ -3,9 +3,10 @@
 Axes: B users in a block, N items, W warm items, K cold items, T targets of the block, O offsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from itertools import product
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class CalibrationGrid:
         offsets: offset of cold items, in spreads of id scores, relative to the median 20th score among warm items.
     """
 
-    kappas: Sequence[float] = (0.0,)
+    kappas: Sequence[float] = (0.0, 3.0, 10.0, 30.0)
     scales: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     neighbour_weights: Sequence[float] = (0.0, 0.15, 0.3)
     offsets: Sequence[float] = tuple(np.linspace(-4.0, 1.0, 41).tolist())
@@ -73,6 +74,11 @@ class _Sums:
     cold_users: int = 0
     warm_users: int = 0
 
+    @classmethod
+    def zeros(cls, size: int) -> Self:
+        """Nothing added yet."""
+        return cls(torch.zeros(size), torch.zeros(size), torch.zeros(size), torch.zeros(size))
+
 
 @dataclass
 class _Block:
@@ -103,60 +109,64 @@ def frontier(
         grid: what to try.
         block: validation users at a time; memory grows with `block * N`.
     """
-    blocks = list(_blocks(model, catalogue, dataset, block))
+    before = model.item_tower.operating_point
     cold = torch.from_numpy(np.array(cold_N))
-    spread, content_spread, level = _levels(blocks, cold, model.item_table.bias_N.detach().float().cpu())
-    offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
     evidence = torch.where(cold, torch.zeros(()), model.item_evidence_N.float().cpu())
     bias = torch.where(cold, torch.zeros(()), model.item_table.bias_N.detach().float().cpu())
     points = []
-    for kappa in grid.kappas:
-        gate_N = evidence / torch.where(evidence > 0, evidence + kappa, 1.0)
-        for scale in (value * spread / content_spread for value in grid.scales):
-            for neighbour_weight in grid.neighbour_weights:
-                zero = torch.zeros(len(offsets_O))
-                sums = _Sums(zero, zero.clone(), zero.clone(), zero.clone())
-                for part in blocks:
-                    content_BN = part.content_BN + neighbour_weight * part.borrowed_BN
+    try:
+        model.set_operating_point(OperatingPoint())
+        spread, content_spread, level = _levels(next(_blocks(model, catalogue, dataset, block)), cold, bias)
+        scales = [value * spread / content_spread for value in grid.scales]
+        offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
+        for neighbour_weight in grid.neighbour_weights:
+            # A cold item of a history is what it borrows, so the users' vectors depend on the weight.
+            model.set_operating_point(OperatingPoint(neighbour_weight=neighbour_weight))
+            settings = list(product(grid.kappas, scales))
+            sums = [_Sums.zeros(len(offsets_O)) for _ in settings]
+            for part in _blocks(model, catalogue, dataset, block):
+                content_BN = part.content_BN + neighbour_weight * part.borrowed_BN
+                for (kappa, scale), total in zip(settings, sums, strict=True):
+                    gate_N = evidence / torch.where(evidence > 0, evidence + kappa, 1.0)
                     scores_BN = gate_N * part.ids_BN + bias + (1 - gate_N) * scale * content_BN
-                    _add(sums, ranks_by_offset(scores_BN, part.seen, part.row_T, part.item_T, cold, offsets_O), part, cold)
-                points += _points(sums, kappa, scale, neighbour_weight, offsets_O)
+                    rank_TO = ranks_by_offset(scores_BN, part.seen, part.row_T, part.item_T, cold, offsets_O)
+                    _add(total, rank_TO, part, cold)
+            for (kappa, scale), total in zip(settings, sums, strict=True):
+                points += _points(total, kappa, scale, neighbour_weight, offsets_O)
+    finally:
+        model.set_operating_point(before)
     return points
 
 
-def _blocks(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, size: int) -> list[_Block]:
+def _blocks(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, size: int) -> Iterator[_Block]:
+    """The validation users block by block, at the operating point in force."""
     scorer = TwoTowerScorer(model, catalogue)
     dim = model.item_tower.id_dim
     table_ND = model.item_table.output_ND.detach().float()
     content_NC = torch.from_numpy(content_table(model, catalogue)).to(scorer.device)
     target, history = dataset.validation, dataset.history("validation")
     users = np.flatnonzero(target.user_counts)
-    blocks = []
     for start in range(0, len(users), size):
         chosen = users[start : start + size]
         user = scorer.user_tensor(held_out_query(dataset, "validation", chosen, history))
         seen_indptr, seen_position = history.positions(chosen)
         indptr, position = target.positions(chosen)
-        blocks.append(
-            _Block(
-                (user[:, :dim] @ table_ND.T).cpu(),
-                (user[:, :dim] @ model.neighbour_vector_ND.float().T).cpu(),
-                (user[:, dim + 1 :] @ content_NC.T).cpu(),
-                (_rows(seen_indptr), torch.from_numpy(history.item_idx[seen_position])),
-                _rows(indptr),
-                torch.from_numpy(target.item_idx[position]),
-            )
+        yield _Block(
+            (user[:, :dim] @ table_ND.T).cpu(),
+            (user[:, :dim] @ model.neighbour_vector_ND.float().T).cpu(),
+            (user[:, dim + 1 :] @ content_NC.T).cpu(),
+            (_rows(seen_indptr), torch.from_numpy(history.item_idx[seen_position])),
+            _rows(indptr),
+            torch.from_numpy(target.item_idx[position]),
         )
-    return blocks
 
 
 def _rows(indptr: np.ndarray) -> Tensor:
     return torch.from_numpy(np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)))
 
 
-def _levels(blocks: list[_Block], cold: Tensor, bias: Tensor) -> tuple[float, float, float]:
+def _levels(part: _Block, cold: Tensor, bias: Tensor) -> tuple[float, float, float]:
     """Spread of id scores and of content scores over items, and the median 20th score among warm items."""
-    part = blocks[0]
     warm_BW = (part.ids_BN + bias)[:, ~cold]
     spread = float(warm_BW.std(dim=1).median())
     content = float(part.content_BN.std(dim=1).median()) if part.content_BN.abs().sum() > 0 else 1.0
@@ -219,11 +229,15 @@ def _points(
 
 
 def choose(points: Sequence[FrontierPoint], rule: Rule) -> FrontierPoint:
-    """`overall`: the best score; `cold98`: the best cold recall among settings that keep 98 % of the best score."""
-    best = max(points, key=lambda point: point.score)
+    """`overall`: the best score; `cold98`: the best cold recall among settings that keep 98 % of the best score.
+
+    Of equals in one number the better in the other is taken.
+    """
+    best = max(points, key=lambda point: (point.score, point.cold_recall))
     if rule == "overall":
         return best
-    return max((point for point in points if point.score >= 0.98 * best.score), key=lambda point: point.cold_recall)
+    near = (point for point in points if point.score >= 0.98 * best.score)
+    return max(near, key=lambda point: (point.cold_recall, point.score))
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:

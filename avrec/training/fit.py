@@ -14,6 +14,7 @@ from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.calibration import CUTOFF, CalibrationGrid, FrontierPoint, choose, frontier, pareto
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
+from avrec.training.ranks import own_ranks
 from avrec.training.scorer import TwoTowerScorer, content_table
 from avrec.training.stages import Stage, StageContext, run_stage
 
@@ -40,9 +41,10 @@ class Calibrated:
 def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, float]]:
     """Run every stage; the best weights of each, by validation, are where the next starts."""
     summaries = []
-    for index, stage in enumerate(stages):
-        rank_zero_info(f"stage {index + 1}/{len(stages)}: {stage.name}")
-        summaries.append(run_stage(model, stage, index, context))
+    with own_ranks():
+        for index, stage in enumerate(stages):
+            rank_zero_info(f"stage {index + 1}/{len(stages)}: {stage.name}")
+            summaries.append(run_stage(model, stage, index, context))
     return summaries
 
 

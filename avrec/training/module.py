@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from avrec.core.errors import ConfigError
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.batches import TensorBatch
 
@@ -48,7 +49,11 @@ class TwoTowerModule(pl.LightningModule):
         weights: of the three losses.
         make_optimizer: called with the model.
         validate: returns named validation metrics of the model as it stands.
-        content_items_A: items that the content loss may see; pseudo-cold ones are kept out for the calibration.
+        content_items_A: items whose content may be trained; pseudo-cold ones are kept out for the calibration: they are
+            neither row, column nor history of the content loss, and ids alone to the joint loss.
+
+    Raises:
+        ConfigError: a loss of content is wanted of a model without modalities, or no loss at all.
     """
 
     content_items_A: Tensor
@@ -64,6 +69,7 @@ class TwoTowerModule(pl.LightningModule):
         content_items_A: Tensor | None = None,
     ) -> None:
         super().__init__()
+        _check(weights, model)
         self.model = model
         self.loss = loss
         self.weights = weights
@@ -97,7 +103,7 @@ class TwoTowerModule(pl.LightningModule):
         return user_BD @ output_AD[batch.candidate_idx_N].T + model.item_table.bias_N[batch.candidate_idx_N]
 
     def content_scores(self, batch: TensorBatch) -> Tensor:
-        """Scores (B, N) by content alone, in units of the learned scale."""
+        """Scores (B, N) by content alone, in units of the learned scale; pseudo-cold items are left out of the history."""
         model = self.model
         needed = torch.unique(torch.cat([batch.candidate_idx_N, batch.history_idx_BL.flatten()]))
         row_A = torch.zeros(model.num_items, dtype=torch.long, device=needed.device)
@@ -107,13 +113,14 @@ class TwoTowerModule(pl.LightningModule):
             content[row_A[batch.history_idx_BL]],
             batch.history_weight_BL,
             batch.history_age_days_BL,
-            batch.history_mask_BL,
+            batch.history_mask_BL & self.content_items_A[batch.history_idx_BL],
         )
         return model.content_log_scale.exp() * (user_BC @ content[row_A[batch.candidate_idx_N]].T)
 
     def losses(self, batch: TensorBatch) -> dict[str, Tensor]:
         """The sum over this rank's rows of each weighted loss, divided by the rows of all ranks."""
         weights, parts = self.weights, {}
+        allowed_N = self.content_items_A[batch.candidate_idx_N]
         ids_BN = self.id_scores(batch) if weights.id > 0 or weights.joint > 0 else None
         content_BN = self.content_scores(batch) if weights.uses_content else None
         if weights.id > 0:
@@ -121,7 +128,6 @@ class TwoTowerModule(pl.LightningModule):
             parts["id"] = weights.id * self.loss(ids_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
         if weights.content > 0:
             assert content_BN is not None
-            allowed_N = self.content_items_A[batch.candidate_idx_N]
             allowed_B = self.content_items_A[batch.positive_B]
             row_loss = self.loss(content_BN, batch.target_BN, batch.valid_BN & allowed_N, batch.log_q_N)
             parts["content"] = weights.content * row_loss * allowed_B
@@ -131,27 +137,45 @@ class TwoTowerModule(pl.LightningModule):
             kappa = self.model.item_tower.calibration[0]
             gate_N = evidence_N / torch.where(evidence_N > 0, evidence_N + kappa, 1.0)
             gate_N = gate_N * (torch.rand_like(gate_N) >= weights.id_dropout)
+            gate_N = torch.where(allowed_N, gate_N, 1.0)
             joint_BN = gate_N * ids_BN + (1 - gate_N) * content_BN
             parts["joint"] = weights.joint * self.loss(joint_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
         return {name: loss_B.sum() / batch.global_size for name, loss_B in parts.items()}
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        """The summed loss. DDP averages gradients over ranks, hence the factor."""
+        """The summed loss. DDP averages gradients over ranks, hence the factor.
+
+        Dropout is drawn from the batch's own seed, so that a resumed run repeats it.
+        """
+        torch.manual_seed(batch.noise_seed)
         parts = self.losses(batch)
         total = torch.stack(list(parts.values())).sum()
-        self.log_dict({f"train/{name}_loss": value.detach() for name, value in parts.items()}, batch_size=1)
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=1)
+        # What is logged is the mean over this rank's rows: parts are divided by the rows of all ranks.
+        scale = batch.global_size / max(len(batch.user_idx_B), 1)
+        self.log_dict({f"train/{name}_loss": value.detach() * scale for name, value in parts.items()}, batch_size=1)
+        self.log("train/loss", total.detach() * scale, prog_bar=True, batch_size=1)
         return total * self.trainer.world_size
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Rank the catalogue for the validation users; every rank computes the same numbers."""
         metrics = {f"val/{name}": float(value) for name, value in self.validate.value(self.model).items()}
-        self.log_dict({name: value for name, value in metrics.items() if name != "val/objective"}, batch_size=1)
-        self.log("val/objective", metrics["val/objective"], prog_bar=True, batch_size=1)
+        others = {name: value for name, value in metrics.items() if name != "val/objective"}
+        self.log_dict(others, batch_size=1, sync_dist=True)
+        self.log("val/objective", metrics["val/objective"], prog_bar=True, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Optimizer:
         """One optimiser over the parameter groups."""
         return self.make_optimizer(self.model)
+
+
+def _check(weights: LossWeights, model: TwoTower) -> None:
+    if not (weights.id > 0 or weights.uses_content):
+        raise ConfigError(f"stage: no loss has a weight above 0 in {weights}. Give id, content or joint one.")
+    if weights.uses_content and not model.item_tower.modalities:
+        raise ConfigError(
+            f"stage: the weights content={weights.content} and joint={weights.joint} train content, but the model has no "
+            "modalities. Use ids alone (stages=ids), or data with features (modalities=null takes all of them)."
+        )
 
 
 class _Shared:

@@ -73,5 +73,5 @@ class StepTimer(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the share of the epoch's time that was spent waiting for data."""
         whole = self._wait_sec + self._total_sec
-        pl_module.log("train/data_wait_share", self._wait_sec / max(whole, 1e-9))
+        pl_module.log("train/data_wait_share", self._wait_sec / max(whole, 1e-9), sync_dist=True)
         self._end_sec, self._wait_sec, self._total_sec = None, 0.0, 0.0

@@ -23,6 +23,15 @@ from avrec.training.optimiser import ParameterGroups
 EPOCHS_OF_A_STAGE = 1_000_000
 
 
+class Patience(EarlyStopping):
+    """Early stopping that remembers: resumed after its last epoch, a stage does not train another one."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where patience had run out."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 @dataclass(frozen=True)
 class Stage:
     """One fit.
@@ -59,7 +68,7 @@ class StageContext:
         make_logger: `(stage name) -> logger or False`.
         callbacks: made anew for each stage.
         folder: the run's folder for checkpoints.
-        content_items_A: items that the content loss may see.
+        content_items_A: items whose content may be trained; all when None.
     """
 
     sampler: PairSampler
@@ -101,7 +110,28 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         _load_best(model, folder / "best.ckpt")
         return summary
     trainable = [parameter.requires_grad for parameter in model.parameters()]
-    freeze(model, stage.frozen)
+    try:
+        freeze(model, stage.frozen)
+        trainer, best = _fit(model, stage, index, context, folder)
+    finally:
+        for parameter, flag in zip(model.parameters(), trainable, strict=True):
+            parameter.requires_grad_(flag)
+    assert best.best_model_score is not None
+    _load_best(model, Path(best.best_model_path))
+    summary = {
+        "objective": float(best.best_model_score),
+        "epochs": trainer.current_epoch,
+        "best_epoch": int(load_tensors(Path(best.best_model_path))["epoch"]),
+    }
+    if trainer.is_global_zero:
+        write_json(done, summary)
+    return summary
+
+
+def _fit(
+    model: TwoTower, stage: Stage, index: int, context: StageContext, folder: Path
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """Fit, from `last.ckpt` where a broken run left one; the best weights stand in `best.ckpt`."""
     module = TwoTowerModule(
         model,
         context.catalogue,
@@ -111,11 +141,11 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         lambda current: context.validate(current, stage.weights),
         context.content_items_A,
     )
-    checkpoint = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor="val/objective", mode="max", save_last=True, enable_version_counter=False
-    )
-    stopping = EarlyStopping("val/objective", mode="max", patience=stage.patience, check_finite=True)
-    callbacks: list[Callback] = [checkpoint, stopping, *context.callbacks()]
+    best = ModelCheckpoint(folder, "best", monitor="val/objective", mode="max", enable_version_counter=False)
+    # Lightning's own save_last writes only when an epoch is the best so far.
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    stopping = Patience("val/objective", mode="max", patience=stage.patience, check_finite=True)
+    callbacks: list[Callback] = [best, last, stopping, *context.callbacks()]
     if stage.averaging is not None:
         callbacks.append(stage.averaging())
     trainer = context.make_trainer(
@@ -126,26 +156,14 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         default_root_dir=str(context.folder),
     )
     dtype = next(model.parameters()).dtype
-    loader = BatchLoader(context.sampler, trainer, index * EPOCHS_OF_A_STAGE, dtype)
-    last = folder / "last.ckpt"
+    broken = folder / "last.ckpt"
     trainer.fit(
         module,
-        train_dataloaders=loader,
+        train_dataloaders=BatchLoader(context.sampler, trainer, index * EPOCHS_OF_A_STAGE, dtype),
         val_dataloaders=DataLoader([0], batch_size=None),  # type: ignore[arg-type]
-        ckpt_path=str(last) if last.exists() else None,
+        ckpt_path=str(broken) if broken.exists() else None,
     )
-    for parameter, flag in zip(model.parameters(), trainable, strict=True):
-        parameter.requires_grad_(flag)
-    assert checkpoint.best_model_score is not None
-    _load_best(model, Path(checkpoint.best_model_path))
-    summary = {
-        "objective": float(checkpoint.best_model_score),
-        "epochs": trainer.current_epoch,
-        "best_epoch": int(load_tensors(Path(checkpoint.best_model_path))["epoch"]),
-    }
-    if trainer.is_global_zero:
-        write_json(done, summary)
-    return summary
+    return trainer, best
 
 
 def _load_best(model: TwoTower, path: Path) -> None:

@@ -14,6 +14,7 @@ from avrec.cli import VERBS
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml"))
 PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith(("experiment/", "hydra/"))]
+HYDRAS = [name for name in FILES if name.startswith("hydra/")]
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
@@ -24,7 +25,7 @@ def plain(name: str) -> Composed:
 
 def test_there_is_something_to_test():
     assert set(VERBS) <= set(PRIMARY)
-    assert len(FILES) == len(PRIMARY) + len(OPTIONS) + len(EXPERIMENTS)
+    assert len(FILES) == len(PRIMARY) + len(OPTIONS) + len(EXPERIMENTS) + len(HYDRAS)
     assert not [path for path in conf_dir().rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
@@ -40,6 +41,12 @@ def test_an_option_of_a_group(name):
     for verb in users or ["train"]:
         override = f"{group}={option}" if users else f"+{group}={option}"
         check(compose_at(ConfigPlace(verb), [override]).config, allow_missing=True)
+
+
+@pytest.mark.parametrize("name", HYDRAS)
+def test_an_option_of_hydras_own(name):
+    group, _, option = name.rpartition("/")
+    check(compose_at(ConfigPlace("train"), [f"{group}={option}"]).config, allow_missing=True)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -35,7 +35,9 @@ def conf(tmp_path):
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / "run_level.yaml").write_text((ROOT / "conf" / "run_level.yaml").read_text())
+    for name in ("run_level.yaml", "hydra/job_logging/avrec.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text((ROOT / "conf" / name).read_text())
     return folder
 
 

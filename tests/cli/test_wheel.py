@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -93,3 +94,5 @@ def test_the_line_from_another_folder(avrec, tmp_path):
     avrec("evaluate", "ckpt=run/model.pt", "run_dir=again", "baseline=popularity")
     avrec("export", "ckpt=run/model.pt", "bundle_dir=bundle")
     avrec("verify", "bundle_dir=bundle")
+    user = pq.read_table(tmp_path / "bundle" / "users.parquet")["user_id"][0].as_py()
+    assert avrec("recommend", "bundle_dir=bundle", f"user='{user}'").stdout

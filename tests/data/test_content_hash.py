@@ -57,7 +57,15 @@ def test_what_stands_behind_a_null_does_not_count():
 @pytest.mark.parametrize("row", range(4))
 def test_every_value_counts(name, row):
     values = TABLE[name].to_pylist()
-    other = {"idx": 9, "text": "ab", "real": 2.5, "flag": None, "tags": ["x"], "when": dt.datetime(2000, 1, 1), "kind": "q"}
+    other = {
+        "idx": 9,
+        "text": "ab",
+        "real": 2.5,
+        "flag": None,
+        "tags": ["x"],
+        "when": dt.datetime(2000, 1, 1),
+        "kind": "q",
+    }
     values[row] = None if values[row] == other[name] else other[name]
     if values[row] == TABLE[name][row].as_py():
         values[row] = {"flag": True}.get(name)

@@ -71,7 +71,10 @@ def test_unknown_items_are_added_and_counted(make_dataset, tmp_path):
     [
         ({"duplicates": "mean"}, "duplicates is 'mean'; expected one of first, last, sum."),
         ({"min_user_events": -1}, "min_user_events is -1; expected 0"),
-        ({"event_weights": {"skip": 0.0}}, "the weight of 'skip' is 0.0; expected a positive number. To leave an event"),
+        (
+            {"event_weights": {"skip": 0.0}},
+            "the weight of 'skip' is 0.0; expected a positive number. To leave an event",
+        ),
         ({"event_weights": {"a": float("nan")}}, "the weight of 'a' is nan"),
         ({"event_weights": {"a": 1.0}, "drop_events": ("a",)}, "'a' is also in drop_events"),
     ],

@@ -65,7 +65,9 @@ def rich_source(make_source):
     return make
 
 
-OPTIONS = PrepareOptions(event_weights={"view": 1, "like": 3}, value_weight="log1p", duplicates="sum", min_user_events=3)
+OPTIONS = PrepareOptions(
+    event_weights={"view": 1, "like": 3}, value_weight="log1p", duplicates="sum", min_user_events=3
+)
 
 
 def test_round_trip(rich_source, tmp_path):
@@ -143,7 +145,9 @@ def test_the_manifest_tells_what_was_done_and_names_no_folder(rich_source, tmp_p
     }
     assert manifest["options"]["event_weights"] == {"view": 1, "like": 3}
     assert manifest["lineage"][0] == {"step": "read", "rows": 200}
-    assert manifest["lineage"][-1]["rows"] == sum(manifest["counts"][part]["rows"] for part in ("train", "validation", "test"))
+    assert manifest["lineage"][-1]["rows"] == sum(
+        manifest["counts"][part]["rows"] for part in ("train", "validation", "test")
+    )
     assert str(tmp_path) not in text
 
 
@@ -202,7 +206,9 @@ def test_a_kill_in_the_middle_leaves_the_old_folder(tmp_path):
 
     def run(mode, seed):
         command = [sys.executable, "-c", textwrap.dedent(script), str(log), str(folder), mode, seed]
-        return subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False).returncode
+        return subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False
+        ).returncode
 
     assert run("finish", "0") == 0
     before = load_dataset(folder).content_hash

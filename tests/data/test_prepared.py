@@ -22,7 +22,14 @@ def folder(make_source, tmp_path):
     return prepare(source, UserTimeSplit(0.2, 0.2), PrepareOptions(), tmp_path / "data")
 
 
-FILES = ["manifest.json", "interactions.parquet", "users.parquet", "items.parquet", "social.parquet", "features/audio.npy"]
+FILES = [
+    "manifest.json",
+    "interactions.parquet",
+    "users.parquet",
+    "items.parquet",
+    "social.parquet",
+    "features/audio.npy",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -110,11 +117,23 @@ def test_a_changed_value_is_found_by_the_hash_and_only_by_it(folder):
 @pytest.mark.parametrize(
     ("name", "edit", "message"),
     [
-        ("interactions", lambda t: with_column(t, "item_idx", [99, *t["item_idx"].to_pylist()[1:]]), "item_idx is outside"),
-        ("interactions", lambda t: with_column(t, "user_idx", [-1, *t["user_idx"].to_pylist()[1:]]), "user_idx is outside"),
+        (
+            "interactions",
+            lambda t: with_column(t, "item_idx", [99, *t["item_idx"].to_pylist()[1:]]),
+            "item_idx is outside",
+        ),
+        (
+            "interactions",
+            lambda t: with_column(t, "user_idx", [-1, *t["user_idx"].to_pylist()[1:]]),
+            "user_idx is outside",
+        ),
         ("interactions", lambda t: with_column(t, "weight", [0, *t["weight"].to_pylist()[1:]]), "a weight is 0"),
         ("interactions", lambda t: with_column(t, "split", ["dev"] * len(t)), "split holds something besides"),
-        ("interactions", lambda t: with_column(t, "timestamp", [None, *t["timestamp"].to_pylist()[1:]]), "with 1 nulls"),
+        (
+            "interactions",
+            lambda t: with_column(t, "timestamp", [None, *t["timestamp"].to_pylist()[1:]]),
+            "with 1 nulls",
+        ),
         ("interactions", lambda t: t.take(list(range(len(t)))[::-1]), "not in order of user, time and item"),
         ("interactions", lambda t: t.drop_columns("weight"), r"no column \['weight'\]"),
         ("interactions", lambda t: t.slice(1), "39 rows|rows; manifest.json says"),

@@ -3,10 +3,11 @@ import pyarrow as pa
 import pytest
 
 from avrec.core.errors import ConfigError, DataError
+from avrec.data.draws import pair_hash
 from avrec.data.engine import split_log
 from avrec.data.numbering import number
 from avrec.data.options import PrepareOptions
-from avrec.data.splits import GivenSplit, GlobalTimeSplit, LeaveLastOut, RandomSplit, UserTimeSplit, pair_hash
+from avrec.data.splits import GivenSplit, GlobalTimeSplit, LeaveLastOut, RandomSplit, UserTimeSplit
 
 
 def events(user, days, prefix="i"):
@@ -19,7 +20,9 @@ def items_of(pairs, user):
 
 def test_user_time_takes_each_users_last_part(make_dataset, parts_of):
     # ten events: round(2.0) test and round(3.0) held out; three: round(.6) and round(.9); two: round(.4) and round(.6)
-    rows = events("ten", range(10)) + events("three", range(20, 23)) + events("two", range(30, 32)) + events("one", [40])
+    rows = (
+        events("ten", range(10)) + events("three", range(20, 23)) + events("two", range(30, 32)) + events("one", [40])
+    )
     parts = parts_of(make_dataset(rows, UserTimeSplit(validation_share=0.1, test_share=0.2)))
     assert items_of(parts["train"], "ten") == [f"i{day}" for day in range(7)]
     assert items_of(parts["validation"], "ten") == ["i7"]
@@ -62,10 +65,10 @@ def test_global_time_keeps_a_second_together_in_the_earlier_part(make_dataset, p
 
 def test_global_time_parts_share_no_second_and_lose_nobody(make_dataset):
     draw = np.random.default_rng(0)
-    rows = [
-        {"user_id": f"u{draw.integers(30)}", "item_id": f"i{n}", "day": int(draw.integers(40))} for n in range(300)
-    ]
-    dataset = make_dataset(rows, GlobalTimeSplit(), users=[f"u{n}" for n in range(31)], items=[f"i{n}" for n in range(301)])
+    rows = [{"user_id": f"u{draw.integers(30)}", "item_id": f"i{n}", "day": int(draw.integers(40))} for n in range(300)]
+    dataset = make_dataset(
+        rows, GlobalTimeSplit(), users=[f"u{n}" for n in range(31)], items=[f"i{n}" for n in range(301)]
+    )
     assert dataset.train.timestamp.max() < dataset.validation.timestamp.min()
     assert dataset.validation.timestamp.max() < dataset.test.timestamp.min()
     assert (dataset.num_users, dataset.num_items) == (31, 301)

@@ -176,15 +176,15 @@ def test_the_score_is_the_gated_formula():
     assert astuple(model.item_tower.operating_point) == pytest.approx(astuple(point))
     items, history, _ = model.item_vectors(catalogue)
     content = model.item_tower.eval().content(catalogue.values, catalogue.masks)[0]
-    chosen = torch.tensor([[1, 3, 8]])
+    chosen = torch.tensor([[1, 6, 8]])  # 6 is cold
     mask = torch.ones(1, 3, dtype=torch.bool)
     user = model.user_tower(model.user_vectors()[2:], history[chosen], torch.ones(1, 3), torch.zeros(1, 3), mask)
     scores = user @ items.T
     table, stand_in = model.item_table.output_ND, model.neighbour_vector_ND
     gates = [n / (n + 2.0) if n else 0.0 for n in model.item_evidence_N.tolist()]
-    past_ids = sum(gates[j] * table[j] + (1 - gates[j]) * 0.4 * stand_in[j] for j in (1, 3, 8)) / 3**0.5
+    past_ids = (table[1] + 0.4 * stand_in[6] + table[8]) / 3**0.5
     residual = model.user_table.residual_UD[2] * 20 / 25
-    user_id, user_content = past_ids + residual, content[[1, 3, 8]].sum(dim=0) / 3**0.5
+    user_id, user_content = past_ids + residual, content[[1, 6, 8]].sum(dim=0) / 3**0.5
     for item in range(9):
         gate = gates[item]
         expected = gate * user_id @ table[item]

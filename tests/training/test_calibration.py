@@ -1,0 +1,302 @@
+"""The frontier against the evaluator itself, setting by setting, and the rules that choose."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avrec.core.dataset import Dataset, Feature
+from avrec.core.ids import IdMap
+from avrec.core.interactions import Interactions
+from avrec.evaluation.evaluate import evaluate
+from avrec.models.item_tower import OperatingPoint
+from avrec.models.two_tower import TwoTower
+from avrec.training.calibration import (
+    CalibrationGrid,
+    FrontierPoint,
+    choose,
+    frontier,
+    pareto,
+    ranks_by_offset,
+)
+from avrec.training.fit import calibrate
+from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
+from avrec.training.scorer import TwoTowerScorer, catalogue_features, content_table
+from avrec.training.validation import Validator
+from tests.evaluation.world import naive_rank
+from tests.training.world import IDS, block_world, make_model, randomise, without_test
+
+GRID = CalibrationGrid(
+    kappas=(0.0, 4.0), scales=(0.5, 2.0), neighbour_weights=(0.0, 0.3), offsets=(-2.0, -0.5, 0.0, 0.7)
+)
+WIDTHS = {"audio": 4, "visual": 5}
+
+
+def random_world(num_cold: int, num_warm: int = 90, num_users: int = 40, seed: int = 0) -> Dataset:
+    """Users with 1 to 4 validation targets, warm and cold ones, some of them in train as well; some items lack a modality."""
+    rng = np.random.default_rng(seed)
+    num_items = num_warm + num_cold
+
+    def part(low: int, high: int, items: int, users: int) -> Interactions:
+        counts = rng.integers(low, high, users)
+        chosen = np.concatenate([rng.permutation(items)[:count] for count in counts])
+        weight = rng.integers(1, 4, len(chosen)).astype(np.float32)
+        return Interactions.from_events(np.repeat(np.arange(users), counts), chosen, num_users, num_items, weight)
+
+    features = {}
+    for name, width in WIDTHS.items():
+        present = rng.random(num_items) > 0.15
+        values = rng.standard_normal((num_items, width)) * present[:, None]
+        features[name] = Feature(values.astype(np.float32), present)
+    train = part(1, 12, num_warm, num_users - 2)
+    ids = [IdMap([f"{row:03d}" for row in range(number)]) for number in (num_users, num_items)]
+    validation, test = part(1, 5, num_items, num_users), part(1, 2, num_items, num_users)
+    return Dataset("random", "random", ids[0], ids[1], train, validation, test, features)
+
+
+def model_of(dataset: Dataset, fusion: str, smoothing: float = 0.0, **options: object) -> TwoTower:
+    """Random numbers everywhere, with the stand-ins and the smoothing of the data."""
+    model = randomise(make_model(dataset, fusion, **options), size=0.5)
+    start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
+    content = content_table(model, catalogue_features(dataset, model.item_tower.modalities))
+    apply_mix(model, start, Neighbourhoods(dataset.train, content, ~dataset.cold_items), Mix(p3=0.2, smoothing=smoothing))
+    return model
+
+
+def compare_with_evaluator(model: TwoTower, dataset: Dataset, grid: CalibrationGrid, block: int = 16) -> list[FrontierPoint]:
+    """Put every setting into the model and ask the evaluator."""
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    points = frontier(model, catalogue, without_test(dataset), dataset.cold_items, grid, block)
+    assert len(points) == len(grid.kappas) * len(grid.scales) * len(grid.neighbour_weights) * len(grid.offsets)
+    assert {point.point.kappa for point in points} == set(grid.kappas)
+    assert {point.point.neighbour_weight for point in points} == set(grid.neighbour_weights)
+    for point in points:
+        model.set_operating_point(point.point)
+        metrics = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
+        found = {name: value for name, value in point.as_dict().items() if "@" in name}
+        assert found == pytest.approx({name: metrics[name] for name in found}, abs=1e-6), point.point
+    return points
+
+
+@pytest.mark.parametrize("num_cold", [5, 80], ids=["few cold", "many cold"])
+@pytest.mark.parametrize(
+    ("fusion", "smoothing", "options"),
+    [("attention", 0.0, {}), ("concatenation", 0.3, {}), ("attention", 0.2, {"tied": False, "user_table": True})],
+    ids=["attention", "concatenation, smoothed", "untied, own vectors, smoothed"],
+)
+def test_every_setting_scores_as_the_evaluator_says(fusion, smoothing, options, num_cold):
+    dataset = random_world(num_cold)
+    assert dataset.validation.user_counts.max() > 1
+    points = compare_with_evaluator(model_of(dataset, fusion, smoothing, **options), dataset, GRID)
+    for name in ("recall", "cold_recall", "warm_recall"):
+        assert len({round(getattr(point, name), 6) for point in points}) > 3
+
+
+def test_the_size_of_a_block_does_not_matter_and_the_operating_point_stays():
+    dataset = random_world(20)
+    model = model_of(dataset, "attention")
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    before = OperatingPoint(2.0, 0.5, 0.25, 0.125)
+    model.set_operating_point(before)
+    grid = replace(GRID, offsets=(-1e3, 1e3), scales=(1.0,))  # the levels are taken from the first block
+    small, large = (frontier(model, catalogue, dataset, dataset.cold_items, grid, block) for block in (7, 512))
+    assert model.item_tower.operating_point == before
+    for one, other in zip(small, large, strict=True):
+        assert [one.warm_recall, one.cold_recall] == pytest.approx([other.warm_recall, other.cold_recall], abs=0.02)
+
+
+def tied_world() -> tuple[Dataset, TwoTower]:
+    """Small whole numbers as ids and one-hot features: hundreds of scores are exactly equal, on either side of the border."""
+    dataset = random_world(30)
+    rng = np.random.default_rng(1)
+    one_hot = np.eye(5, dtype=np.float32)[rng.integers(0, 5, dataset.num_items)]
+    dataset = replace(dataset, features={"visual": Feature(one_hot, np.ones(dataset.num_items, np.bool_))})
+    model = make_model(dataset, "concatenation", dim=3, exponent=0.0)
+    with torch.no_grad():
+        encoder = model.item_tower.encoders["visual"].preprocess
+        encoder.mean_F.zero_()
+        encoder.scale_F.fill_(1.0)
+        model.item_table.output_ND.copy_(torch.from_numpy(rng.integers(-1, 2, (dataset.num_items, 3))))
+        model.item_table.bias_N.zero_()
+    return dataset, model
+
+
+def test_exact_ties_count_half_as_in_the_evaluator():
+    dataset, model = tied_world()
+    model.user_tower.content_pooling.exponent = 0.0
+    # An offset of 0 puts cold items without a match exactly on the level of a warm one.
+    grid = CalibrationGrid(kappas=(0.0,), scales=(1.0,), neighbour_weights=(0.0,), offsets=(-1.0, 0.0, 0.5))
+    points = compare_with_evaluator(model, dataset, grid)
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    model.set_operating_point(points[1].point)
+    ranks = []
+    for row in range(dataset.num_users):
+        users = np.full(1, row)
+        scorer = TwoTowerScorer(model, catalogue)
+        from avrec.core.query import held_out_query
+
+        scores = scorer.score(held_out_query(dataset, "validation", users, dataset.train))[0]
+        targets = dataset.validation.item_idx[dataset.validation.indptr[row] : dataset.validation.indptr[row + 1]]
+        ranks += [naive_rank(scores, int(target), range(dataset.num_items)) for target in targets]
+    assert sum(rank % 1 == 0.5 for rank in ranks) > 20
+
+
+@pytest.mark.parametrize("num_cold", [0, 3, 70, 149])
+@pytest.mark.parametrize("levels", [4, 10_000], ids=["ties", "distinct"])
+def test_ranks_by_offset_equal_a_loop_up_to_the_cut_off(num_cold, levels):
+    rng = np.random.default_rng(num_cold + levels)
+    users, items, offsets = 6, 150, [-1.5, 0.0, 0.25, 2.0]
+    scores = rng.integers(0, levels, (users, items)).astype(np.float32) * np.float32(4 / levels)
+    cold = np.zeros(items, np.bool_)
+    cold[rng.permutation(items)[:num_cold]] = True
+    seen = [rng.permutation(items)[:20] for _ in range(users)]
+    targets = [np.append(rng.permutation(items)[: 1 + user % 3], seen[user][0]) for user in range(users)]
+    targets = [np.unique(own) for own in targets]
+    row = np.repeat(np.arange(users), [len(own) for own in targets])
+    found = ranks_by_offset(
+        torch.tensor(scores),
+        (torch.arange(users).repeat_interleave(20), torch.tensor(np.concatenate(seen))),
+        torch.tensor(row),
+        torch.tensor(np.concatenate(targets)),
+        torch.tensor(cold),
+        torch.tensor(offsets),
+    )
+    near = 0
+    for (place, (user, target)), (column, offset) in itertools.product(
+        enumerate(zip(row, np.concatenate(targets), strict=True)), enumerate(offsets)
+    ):
+        candidates = [item for item in range(items) if item not in seen[user] or item in targets[user]]
+        expected = naive_rank(scores[user] + np.float32(offset) * cold, target, candidates)
+        if expected <= 20:
+            near += 1
+            assert float(found[place, column]) == expected
+        else:
+            assert float(found[place, column]) > 20
+    assert near > 5 or (levels == 4 and near > 0)
+
+
+def test_pseudo_cold_items_count_as_cold():
+    """The same as in a model that never had evidence of them, as far as the candidates go."""
+    dataset = random_world(0, num_warm=60)
+    model = model_of(dataset, "attention")
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    cold = np.zeros(dataset.num_items, np.bool_)
+    cold[::4] = True
+    grid = CalibrationGrid(scales=(1.0,), kappas=(0.0,), neighbour_weights=(0.2,), offsets=(-0.5, 0.3))
+    points = frontier(model, catalogue, dataset, cold, grid)
+    for point in points:
+        scorer = TwoTowerScorer(model, catalogue)
+        users = np.flatnonzero(dataset.validation.user_counts)
+        from avrec.core.query import held_out_query
+
+        vectors = torch.from_numpy(scorer.user_vectors(held_out_query(dataset, "validation", users, dataset.train)))
+        evidence = model.item_evidence_N.clone()
+        model.item_evidence_N[torch.from_numpy(cold)] = 0
+        model.set_operating_point(point.point)
+        scores = (vectors @ model.item_vectors(catalogue)[0].T).detach().numpy()
+        model.item_evidence_N.copy_(evidence)
+        model.set_operating_point(OperatingPoint())
+        shares = []
+        for row, user in enumerate(users):
+            span = slice(dataset.validation.indptr[user], dataset.validation.indptr[user + 1])
+            targets = dataset.validation.item_idx[span].tolist()
+            known = set(dataset.train.item_idx[dataset.train.indptr[user] : dataset.train.indptr[user + 1]].tolist())
+            candidates = [item for item in range(dataset.num_items) if item not in known or item in targets]
+            own = [naive_rank(scores[row], item, candidates) <= 20 for item in targets if cold[item]]
+            shares += [sum(own) / len(own)] if own else []
+        assert point.cold_recall == pytest.approx(np.mean(shares), abs=1e-6)
+
+
+def point_of(recall: float, cold: float, ndcg: float = 0.0, offset: float = 0.0) -> FrontierPoint:
+    return FrontierPoint(OperatingPoint(cold_offset=offset), recall, ndcg, cold, recall)
+
+
+def test_overall_is_the_best_score_and_cold98_the_coldest_within_two_percent():
+    best, near, just, outside = point_of(0.10, 0.01), point_of(0.099, 0.05), point_of(0.0981, 0.06), point_of(0.0979, 0.9)
+    points = [outside, just, best, near]
+    assert choose(points, "overall") is best
+    assert choose(points, "cold98") is just
+    assert choose([best, outside], "cold98") is best
+
+
+def test_the_score_is_recall_and_ndcg_over_all_targets():
+    recall, ndcg = point_of(0.10, 0.0, 0.01), point_of(0.09, 0.0, 0.03)
+    assert choose([recall, ndcg], "overall") is ndcg
+    assert ndcg.score == pytest.approx(0.12)
+
+
+def test_of_equals_the_better_in_the_other_number_is_chosen():
+    worse, better = point_of(0.099, 0.05), point_of(0.10, 0.05)
+    assert choose([worse, better], "cold98") is better
+    assert choose([better, worse], "cold98") is better
+    colder = point_of(0.10, 0.06)
+    assert choose([better, colder], "overall") is colder
+
+
+def test_the_pareto_frontier_by_hand():
+    kept = [point_of(0.10, 0.01), point_of(0.09, 0.04), point_of(0.05, 0.20)]
+    beaten = [point_of(0.10, 0.005), point_of(0.08, 0.04), point_of(0.05, 0.19), point_of(0.09, 0.04)]
+    assert pareto([beaten[0], *kept[::-1], *beaten[1:]]) == kept
+
+
+def test_the_pareto_frontier_by_a_loop():
+    rng = np.random.default_rng(0)
+    points = [point_of(float(one), float(other)) for one, other in rng.integers(0, 12, (60, 2)) / 12]
+    values = {(point.score, point.cold_recall) for point in points}
+    unbeaten = {
+        (score, cold)
+        for score, cold in values
+        if not any((s >= score and c >= cold) and (s, c) != (score, cold) for s, c in values)
+    }
+    found = [(point.score, point.cold_recall) for point in pareto(points)]
+    assert set(found) == unbeaten
+    assert found == sorted(unbeaten, reverse=True)
+    assert (choose(points, "overall").score, choose(points, "overall").cold_recall) == found[0]
+    assert (choose(points, "cold98").score, choose(points, "cold98").cold_recall) in unbeaten
+
+
+MIXES = (Mix(), Mix(p3=0.3, content=0.2, smoothing=0.3))
+
+
+def test_calibration_never_reads_the_test_part():
+    dataset = without_test(random_world(40))
+    with pytest.raises(AssertionError, match="the test part was read"):
+        dataset.history("test")
+    for fusion in ("attention", "none"):
+        model = randomise(make_model(dataset, fusion))
+        catalogue = catalogue_features(dataset, model.item_tower.modalities)
+        Validator(dataset, catalogue)(model, IDS)
+        calibrate(model, catalogue, dataset, MIXES, GRID)
+
+
+def test_the_calibrated_model_scores_what_was_promised():
+    dataset = block_world()
+    model = randomise(make_model(dataset), size=0.1)
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    found = calibrate(model, catalogue, dataset, MIXES, GRID)
+    by_rule = {rule: point for rule, point in found.operating_points.items()}
+    assert model.item_tower.operating_point.content_scale == pytest.approx(by_rule["overall"].content_scale)
+    metrics = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
+    assert found.objective == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-6)
+    assert found.frontier[0].score == pytest.approx(found.objective)
+    assert found.frontier == pareto(found.frontier)
+    model.set_operating_point(by_rule["cold98"])
+    cold98 = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
+    assert cold98["recall@20"] + cold98["ndcg@20"] >= 0.98 * found.objective - 1e-6
+    assert cold98["cold/recall@20"] >= metrics["cold/recall@20"] - 1e-6
+
+
+def test_a_model_of_ids_alone_shows_cold_items_last_and_is_measured_so():
+    dataset = random_world(60)
+    model = randomise(make_model(dataset, "none"))
+    with torch.no_grad():
+        model.item_table.bias_N.sub_(20.0)  # every warm score is below 0, where a cold item stands without an offset
+    catalogue = catalogue_features(dataset, ())
+    found = calibrate(model, catalogue, dataset, [Mix()], GRID)
+    metrics = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
+    assert found.objective == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-9)
+    assert metrics["cold/recall@20"] == 0.0
+    assert metrics["warm/recall@20"] > 0.1
+    assert set(found.operating_points) == {"overall", "cold98"}
