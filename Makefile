@@ -58,7 +58,7 @@ constraints: ## renew constraints.txt: a new .venv with the newest versions that
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
-	(sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//') > constraints.new
+	(sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//' | tr 'A-Z_' 'a-z-' | LC_ALL=C sort) > constraints.new
 	mv constraints.new constraints.txt
 	@touch .venv/installed
 	@echo "Look at the difference, then run: make test"

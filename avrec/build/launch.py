@@ -3,7 +3,6 @@
 import importlib
 import numbers
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,14 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, open_dict
 
 from avrec.build.bind import check
 from avrec.build.compose import HYDRA_VERSION_BASE, Composed, ConfigPlace, compose_at, compose_trials
 from avrec.build.explain import in_short
 from avrec.build.help import help_text
 from avrec.build.paths import conf_dir
+from avrec.build.ranks import ranks_of_job
 from avrec.build.resolve import raise_all
 from avrec.build.schema import run_value_problems
 from avrec.core.errors import AvrecError, ConfigError
@@ -123,7 +123,7 @@ class _Job:
         raise_all(run_value_problems(config))  # a sweeper may have chosen values that nobody has seen yet
         check(config)
         pipeline = importlib.import_module(f"avrec.pipelines.{self.verb}")
-        with rank_command(self.program, config.multirun):
+        with ranks_of_job(self.program, config.multirun):
             result = pipeline.run(config)
         objective = getattr(result, "objective", result)
         return float(objective) if isinstance(objective, numbers.Real) else None
@@ -132,27 +132,3 @@ class _Job:
 def is_multirun() -> bool:
     """Whether Hydra runs several jobs (`-m`). Pipelines read `config.multirun` instead, which ranks of a job share."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-@contextmanager
-def rank_command(program: Sequence[str], multirun: bool) -> Iterator[None]:
-    """While it lasts, `sys.argv` starts another rank of *this job*.
-
-    Lightning's DDP starts its further processes as `python sys.argv... hydra.run.dir=...`. With the words the user typed, a
-    sweep would start again inside every rank and folders would multiply; so ranks get this job's composed configuration
-    and its folder.
-    """
-    hydra_config = HydraConfig.get()
-    if hydra_config.output_subdir is None:  # a rank already, or no configuration was written
-        yield
-        return
-    output = Path(hydra_config.runtime.output_dir)
-    before = sys.argv
-    sys.argv = [*program, "--config-path", str(output / hydra_config.output_subdir), "--config-name", "config"]
-    sys.argv += [f"++multirun={str(multirun).lower()}", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    with read_write(hydra_config):  # type: ignore[arg-type]
-        hydra_config.run.dir = str(output)
-    try:
-        yield
-    finally:
-        sys.argv = before

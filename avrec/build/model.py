@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -112,17 +111,13 @@ def build_model(config: Mapping[str, Any], sizes: Sizes, trusted: bool = True) -
 
 
 def learn_from_train(model: TwoTower, dataset: Dataset) -> None:
-    """Set what is counted rather than trained, from train only: evidence, feature statistics, and biases that start as popularity.
+    """Set what is counted rather than trained, from train only: evidence, and the statistics of features.
 
-    A bias starts at the log of its item's count, less the mean: without it training spends its first ten epochs on learning
-    popularity (measured on short videos).
+    Biases start at 0. Starting them at log popularity skips the early plateau (ten epochs on short videos), but the model
+    that comes out was measured to be worse after propagation (validation .170 against .180).
     """
     counts = dataset.train.item_counts
     model.item_evidence_N.copy_(torch.from_numpy(counts))
-    log_counts = np.log(np.maximum(counts, 1))
-    trained = counts > 0
-    popularity = np.where(trained, log_counts - log_counts[trained].mean(), 0.0) if trained.any() else log_counts
-    model.item_table.bias_N.data.copy_(torch.from_numpy(popularity))
     model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
     for name, encoder in model.item_tower.encoders.items():
         feature = dataset.features[name]

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from avrec.bundle.reader import Bundle
-from avrec.bundle.schema import ITEM_TOWER, item_tower_inputs, item_tower_outputs
+from avrec.bundle.schema import ITEM_TOWER, Manifest, item_tower_inputs, item_tower_outputs
 from avrec.bundle.session import OnnxGraph
+from avrec.bundle.stand_in import StandIns
 from avrec.core.arrays import Bool, Float32
 from avrec.core.errors import AvrecError, DataError
 
@@ -17,34 +18,38 @@ ITEMS_PER_BLOCK = 1024
 
 
 class ItemEmbedder:
-    """Runs the item tower's graph on features.
+    """Runs the item tower's graph on features, and lends each new item the id vectors of its content neighbours.
 
     Args:
-        bundle: an opened one.
-        num_threads: of ONNX Runtime within one call.
+        manifest: of the bundle.
+        tower: the item tower's graph.
+        stand_ins: over the bundle's catalogue.
     """
 
-    def __init__(self, bundle: Bundle, num_threads: int = 1) -> None:
-        self._manifest = bundle.manifest
+    def __init__(self, manifest: Manifest, tower: OnnxGraph, stand_ins: StandIns) -> None:
+        self._manifest = manifest
+        self._tower = tower
+        self._stand_ins = stand_ins
+
+    @classmethod
+    def of(cls, bundle: Bundle, num_threads: int = 1) -> "ItemEmbedder":
+        """The embedder of an opened bundle; `num_threads` are ONNX Runtime's within one call."""
         modalities = bundle.manifest.modalities
-        self._inputs = item_tower_inputs(modalities)
-        outputs = item_tower_outputs(modalities)
+        inputs, outputs = item_tower_inputs(modalities), item_tower_outputs(modalities)
         path = bundle.folder / f"{ITEM_TOWER}.onnx"
-        self._tower = OnnxGraph(bundle.graph(ITEM_TOWER), path, self._inputs, outputs, num_threads)
+        tower = OnnxGraph(bundle.graph(ITEM_TOWER), path, inputs, outputs, num_threads)
+        return cls(bundle.manifest, tower, StandIns(bundle.id_vectors, bundle.content_vectors, bundle.evidence))
 
     def embed(
-        self,
-        features: Mapping[str, Float32],
-        masks: Mapping[str, Bool] | None = None,
-        neighbour_vectors: Float32 | None = None,
+        self, features: Mapping[str, Float32], masks: Mapping[str, Bool] | None = None
     ) -> tuple[Float32, Float32, Float32]:
         """Vectors of new items, which have content but neither an id vector, a bias nor training events.
+
+        They are what a cold item of the catalogue with the same content has.
 
         Args:
             features: {modality: (N, F)}; a modality that is not given is missing from every item.
             masks: {modality: (N,)} true where the item has it; all true when not given.
-            neighbour_vectors: (N, D) mean id vector of the items' content neighbours; zero when None. It counts where the
-                operating point's `neighbour_weight` is not 0.
 
         Returns:
             item vectors (N, D + 1 + C), history vectors (N, D + C), shares (N, M) in the manifest's order of modalities.
@@ -55,15 +60,12 @@ class ItemEmbedder:
         """
         if not self._manifest.modalities:
             raise AvrecError("this bundle was trained on ids alone and cannot embed new items. Train with features.")
-        num_items = self._check(features, masks or {})
-        dims = self._manifest.dims
-        inputs = self._content(features, masks or {}, num_items)
-        zeros = np.zeros((num_items, dims.id_dim), np.float32)
-        neighbours = zeros if neighbour_vectors is None else np.asarray(neighbour_vectors, np.float32)
-        if neighbours.shape != zeros.shape:
-            raise DataError([f"neighbour_vectors: shape {neighbours.shape}; expected {zeros.shape}."])
-        none = np.zeros(num_items, np.float32)
-        inputs |= {"id_vector": zeros, "neighbour_vector": neighbours, "bias": none, "evidence": none}
+        masks = masks or {}
+        num_items = self._check(features, masks)
+        inputs = self._content(features, masks, num_items)
+        no_vectors = np.zeros((num_items, self._manifest.dims.id_dim), np.float32)
+        nothing = np.zeros(num_items, np.float32)
+        inputs |= {"id_vector": no_vectors, "neighbour_vector": no_vectors, "bias": nothing, "evidence": nothing}
         blocks = []
         for start in range(0, max(num_items, 1), ITEMS_PER_BLOCK):
             rows = slice(start, start + ITEMS_PER_BLOCK)
@@ -71,7 +73,22 @@ class ItemEmbedder:
         item, history, share = (
             np.concatenate([block[name] for block in blocks]) for name in ("item_vector", "history_vector", "share")
         )
+        self._lend(item, history)
         return item, history, share
+
+    def _lend(self, item: Float32, history: Float32) -> None:
+        """Add the stand-ins to both id segments, as the tower would if it were given them.
+
+        The content that they are found by comes out of the tower, which is too dear to run twice. Without training events
+        the gate is 0, so the tower's `(1 - g) s w v` is `s w v` (`ItemTower.assemble`).
+        """
+        point = self._manifest.operating_point
+        if point["neighbour_weight"] == 0:
+            return
+        id_dim = self._manifest.dims.id_dim
+        lent_ND = point["neighbour_weight"] * self._stand_ins.of(history[:, id_dim:])
+        item[:, :id_dim] += point["content_scale"] * lent_ND
+        history[:, :id_dim] += lent_ND
 
     def _check(self, features: Mapping[str, Float32], masks: Mapping[str, Bool]) -> int:
         problems = []
@@ -86,6 +103,9 @@ class ItemEmbedder:
             width = self._manifest.feature_dims.get(name)
             if width is not None and values.shape[1:] != (width,):
                 problems.append(f"modality {name!r}: shape {values.shape}; expected (items, {width}).")
+        for name, mask in masks.items():
+            if mask.ndim != 1:
+                problems.append(f"modality {name!r}: mask of shape {mask.shape}; expected (items,).")
         if problems:
             raise DataError(problems)
         return lengths.pop()
@@ -96,12 +116,10 @@ class ItemEmbedder:
         inputs: dict[str, np.ndarray] = {}
         for name in self._manifest.modalities:
             width = self._manifest.feature_dims[name]
-            default = np.full(num_items, name in features)
-            mask = np.asarray(masks.get(name, default), np.bool_)
+            mask = np.asarray(masks.get(name, np.full(num_items, name in features)), np.bool_)
             values = np.asarray(features.get(name, np.zeros((num_items, width))), np.float32)
-            values = np.where(
-                mask[:, None], values, np.float32(0)
-            )  # what an absent row holds must not matter, not even NaN
+            # What an absent row holds must not matter, not even NaN.
+            values = np.where(mask[:, None], values, np.float32(0))
             bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if len(bad):
                 raise DataError(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.bundle.onnx_file import check_self_contained
-from avrec.bundle.schema import GRAPHS, MANIFEST, TABLES, TIMESTAMPS, FileRecord, Manifest
+from avrec.bundle.schema import GRAPHS, ITEM_IDS, MANIFEST, TIMESTAMPS, USER_IDS, FileRecord, Manifest
 from avrec.core.arrays import Float32
 from avrec.core.errors import ArtefactError, DataError
 from avrec.core.files import read_json, read_npy, read_table, sha256_file
@@ -30,6 +30,9 @@ class Bundle:
         user_vectors: (U, D) own vector of each user.
         item_vectors: (N, D + 1 + C) what a user's vector is multiplied with.
         history_vectors: (N, D + C) what the user tower takes of each item of a history.
+        id_vectors: (N, D) the trained id vector of each item by itself.
+        content_vectors: (N, C) the fused content of each item by itself.
+        evidence: (N,) training events of each item; an item with none is cold.
         history: everything each known user is known to have consumed.
     """
 
@@ -40,6 +43,9 @@ class Bundle:
     user_vectors: Float32
     item_vectors: Float32
     history_vectors: Float32
+    id_vectors: Float32
+    content_vectors: Float32
+    evidence: Float32
     history: Interactions
 
     @classmethod
@@ -62,10 +68,10 @@ class Bundle:
         for name in GRAPHS:
             read_graph(folder, name, manifest.files[name])
         arrays = _read_arrays(folder, manifest)
-        items, users = (_read_ids(folder, name, manifest) for name in TABLES)
+        dims = manifest.dims
         history = Interactions(
-            num_users=manifest.dims.num_users,
-            num_items=manifest.dims.num_items,
+            num_users=dims.num_users,
+            num_items=dims.num_items,
             indptr=arrays["history_indptr.npy"],
             item_idx=arrays["history_item_idx.npy"],
             weight=arrays["history_weight.npy"],
@@ -76,11 +82,14 @@ class Bundle:
         return cls(
             folder=folder,
             manifest=manifest,
-            users=users,
-            items=items,
+            users=_read_ids(folder / USER_IDS, "user_id", dims.num_users),
+            items=_read_ids(folder / ITEM_IDS, "item_id", dims.num_items),
             user_vectors=arrays["user_vectors.npy"],
             item_vectors=arrays["item_vectors.npy"],
             history_vectors=arrays["history_vectors.npy"],
+            id_vectors=arrays["id_vectors.npy"],
+            content_vectors=arrays["content_vectors.npy"],
+            evidence=arrays["evidence.npy"],
             history=history,
         )
 
@@ -149,17 +158,13 @@ def _read_arrays(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_ids(folder: Path, name: str, manifest: Manifest) -> IdMap:
-    column, count = {
-        "items.parquet": ("item_id", manifest.dims.num_items),
-        "users.parquet": ("user_id", manifest.dims.num_users),
-    }[name]
+def _read_ids(path: Path, column: str, count: int) -> IdMap:
     try:
-        ids = IdMap(read_table(folder / name, [column])[column])
+        ids = IdMap(read_table(path, [column])[column])
     except (DataError, pa.ArrowException) as error:
-        raise ArtefactError(f"{folder / name}: column '{column}': {error} Export the bundle again.") from error
+        raise ArtefactError(f"{path}: column '{column}': {error} Export the bundle again.") from error
     if len(ids) != count:
-        raise ArtefactError(f"{folder / name}: {len(ids)} rows; {MANIFEST} says {count}. Export the bundle again.")
+        raise ArtefactError(f"{path}: {len(ids)} rows; {MANIFEST} says {count}. Export the bundle again.")
     return ids
 
 

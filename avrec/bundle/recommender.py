@@ -61,7 +61,7 @@ class Recommender:
 
     @cached_property
     def _embedder(self) -> ItemEmbedder:
-        return ItemEmbedder(self.bundle, self.num_threads)
+        return ItemEmbedder.of(self.bundle, self.num_threads)
 
     def user_vectors(self, query: UserQuery) -> Float32:
         """The vectors (B, D + 1 + C) whose inner products with the bundle's item vectors are the scores.
@@ -139,13 +139,10 @@ class Recommender:
         return self.recommend(query_histories(self.bundle, histories, unknown), k, exclude_seen)
 
     def embed_items(
-        self,
-        features: Mapping[str, Float32],
-        masks: Mapping[str, Bool] | None = None,
-        neighbour_vectors: Float32 | None = None,
+        self, features: Mapping[str, Float32], masks: Mapping[str, Bool] | None = None
     ) -> tuple[Float32, Float32, Float32]:
         """Item vectors, history vectors and shares of new items; see `ItemEmbedder.embed`."""
-        return self._embedder.embed(features, masks, neighbour_vectors)
+        return self._embedder.embed(features, masks)
 
     def _how(self, query: UserQuery) -> list[How]:
         known = query.user_idx >= 0

@@ -1,7 +1,7 @@
 """What a bundle's `manifest.json` says, as checked frozen dataclasses, and the names that its writer and reader share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ USER_TOWER = "user_tower"
 ITEM_TOWER = "item_tower"
 GRAPHS = (f"{USER_TOWER}.onnx", f"{ITEM_TOWER}.onnx")
 SCRIPTS = (f"{USER_TOWER}.pt", f"{ITEM_TOWER}.pt")
-TABLES = ("items.parquet", "users.parquet")
+ITEM_IDS = "items.parquet"
+USER_IDS = "users.parquet"
 TIMESTAMPS = "history_timestamp.npy"  # absent where the log has no time
-OPTIONAL_FILES = frozenset({TIMESTAMPS})
+OPERATING_POINT = frozenset({"kappa", "content_scale", "cold_offset", "neighbour_weight", "history_smoothing"})
 
 USER_TOWER_INPUTS = ("user_vector", "history_vectors", "weights", "ages", "mask")
 USER_TOWER_OUTPUTS = ("vector",)
@@ -91,7 +92,7 @@ class Manifest:
         feature_dims: width F of each modality's feature.
         max_history_items: how many events, the last ones, the user tower takes.
         operating_point_name: which setting was chosen on validation.
-        operating_point: its numbers.
+        operating_point: its numbers, the fields of `avrec.models.item_tower.OperatingPoint`.
         metrics: measured ones, their keys naming the split, None where there was nothing to measure on; empty when none
             were given.
         files: every file of the bundle but the manifest.
@@ -118,6 +119,9 @@ class Manifest:
             "item_vectors.npy": (np.float32, (dims.num_items, dims.item_dim)),
             "history_vectors.npy": (np.float32, (dims.num_items, dims.history_dim)),
             "user_vectors.npy": (np.float32, (dims.num_users, dims.id_dim)),
+            "id_vectors.npy": (np.float32, (dims.num_items, dims.id_dim)),
+            "content_vectors.npy": (np.float32, (dims.num_items, dims.content_dim)),
+            "evidence.npy": (np.float32, (dims.num_items,)),
             "history_indptr.npy": (np.int64, (dims.num_users + 1,)),
             "history_item_idx.npy": (np.int64, (dims.num_events,)),
             "history_weight.npy": (np.float32, (dims.num_events,)),
@@ -147,6 +151,8 @@ class Manifest:
         modalities = tuple(reader.listed("modalities", value["modalities"]))
         feature_dims = reader.mapping("feature_dims", value["feature_dims"], int)
         reader.keys("feature_dims", feature_dims, set(modalities))
+        operating_point = reader.mapping("operating_point", value["operating_point"], float)
+        reader.keys("operating_point", operating_point, OPERATING_POINT)
         manifest = cls(
             avrec_version=reader.typed("avrec_version", value["avrec_version"], str),
             data_name=reader.typed("data_name", value["data_name"], str),
@@ -158,21 +164,16 @@ class Manifest:
             feature_dims=feature_dims,
             max_history_items=reader.typed("max_history_items", value["max_history_items"], int),
             operating_point_name=reader.typed("operating_point_name", value["operating_point_name"], str),
-            operating_point=reader.mapping("operating_point", value["operating_point"], float),
+            operating_point=operating_point,
             metrics=reader.mapping("metrics", value["metrics"], float, optional=True),
             files=reader.files(value["files"]),
         )
-        counts = {**dims, **feature_dims, "max_history_items": manifest.max_history_items}
-        for key, count in counts.items():
-            if count < 0 or (count == 0 and key not in ("content_dim", "id_dim", "num_users", "num_events")):
-                raise reader.error(key, count, "a positive number")
-        reader.keys("files", manifest.files, _required_files() | (OPTIONAL_FILES & manifest.files.keys()))
+        reader.positive("dims", dims, or_zero={"content_dim", "id_dim", "num_users", "num_events"})
+        reader.positive("feature_dims", feature_dims)
+        reader.positive("manifest", {"max_history_items": manifest.max_history_items})
+        others = {*GRAPHS, *SCRIPTS, ITEM_IDS, USER_IDS, PARITY, CARD}
+        reader.keys("files", manifest.files, others | manifest.arrays().keys())
         return manifest
-
-
-def _required_files() -> set[str]:
-    arrays = {"item_vectors", "history_vectors", "user_vectors", "history_indptr", "history_item_idx", "history_weight"}
-    return {*GRAPHS, *SCRIPTS, *TABLES, PARITY, CARD} | {f"{name}.npy" for name in arrays}
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,12 @@ class _Reader:
             raise self.error(key, names, "distinct names")
         return names
 
-    def keys(self, key: str, value: Mapping[str, Any], expected: set[str]) -> None:
+    def positive(self, key: str, counts: Mapping[str, int], or_zero: Collection[str] = ()) -> None:
+        for name, count in counts.items():
+            if count < 0 or (count == 0 and name not in or_zero):
+                raise self.error(f"{key}.{name}", count, "a positive number")
+
+    def keys(self, key: str, value: Mapping[str, Any], expected: Set[str]) -> None:
         if set(value) != expected:
             missing, unknown = sorted(expected - set(value)), sorted(set(value) - expected)
             raise ArtefactError(

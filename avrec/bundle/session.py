@@ -44,8 +44,7 @@ class OnnxGraph:
                 f"{path}: takes {found[0]} and gives {found[1]}; expected {list(inputs)} and {list(outputs)}. "
                 "Export the bundle again."
             )
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
+        self._outputs = tuple(outputs)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name.
@@ -54,10 +53,10 @@ class OnnxGraph:
             ArtefactError: the graph cannot take these arrays.
         """
         try:
-            values = self._session.run(self.outputs, dict(arrays))
+            values = self._session.run(self._outputs, dict(arrays))
         except Exception as error:
             shapes = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
             raise ArtefactError(
                 f"{self._path}: cannot run on {shapes} ({error}). Does the graph belong to this bundle?"
             ) from error
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(self._outputs, values, strict=True))

@@ -8,7 +8,8 @@ import numpy as np
 from avrec.bundle.embedder import ItemEmbedder
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
-from avrec.bundle.schema import MANIFEST, PARITY
+from avrec.bundle.schema import ITEM_TOWER, MANIFEST, PARITY, USER_TOWER
+from avrec.core.arrays import Float32
 from avrec.core.errors import ArtefactError, AvrecError
 from avrec.core.files import read_json
 from avrec.core.query import UserQuery
@@ -53,7 +54,12 @@ def verify(folder: str | Path) -> VerifyReport:
     except AvrecError as error:
         return VerifyReport(folder, 0, 0, (str(error),), ())
     records = bundle.manifest.files
-    problems = [*_table_problems(bundle), *_graph_problems(bundle), *_parity_problems(folder)]
+    problems = _table_problems(bundle)
+    for check in (_check_user_tower, _check_item_tower, _check_parity):
+        try:
+            check(bundle)
+        except AvrecError as error:
+            problems.append(str(error))
     unlisted = sorted({path.name for path in folder.iterdir()} - records.keys() - {MANIFEST})
     num_bytes = sum(record.bytes for record in records.values())
     return VerifyReport(folder, len(records), num_bytes, tuple(problems), tuple(unlisted))
@@ -64,6 +70,10 @@ def _table_problems(bundle: Bundle) -> list[str]:
         "item_vectors.npy": bundle.item_vectors,
         "history_vectors.npy": bundle.history_vectors,
         "user_vectors.npy": bundle.user_vectors,
+        "id_vectors.npy": bundle.id_vectors,
+        "content_vectors.npy": bundle.content_vectors,
+        "evidence.npy": bundle.evidence,
+        "history_weight.npy": bundle.history.weight,
     }
     problems = []
     for name, table in tables.items():
@@ -73,20 +83,27 @@ def _table_problems(bundle: Bundle) -> list[str]:
     return problems
 
 
-def _graph_problems(bundle: Bundle) -> list[str]:
+def _check_user_tower(bundle: Bundle) -> None:
     users = np.unique(np.linspace(0, len(bundle.users) - 1, min(NUM_USERS, len(bundle.users))).astype(np.int64))
-    try:
-        vectors = Recommender(bundle).user_vectors(UserQuery.of_users(users, bundle.history))
-        ItemEmbedder(bundle)
-    except ArtefactError as error:
-        return [str(error)]
-    if not np.isfinite(vectors).all():
-        return [f"{bundle.folder / 'user_tower.onnx'}: gives vectors that are not finite. Train and export again."]
-    return []
+    vectors = Recommender(bundle).user_vectors(UserQuery.of_users(users, bundle.history))
+    _refuse_non_finite(bundle, USER_TOWER, vectors)
 
 
-def _parity_problems(folder: Path) -> list[str]:
-    parity = read_json(folder / PARITY)
+def _check_item_tower(bundle: Bundle) -> None:
+    embedder = ItemEmbedder.of(bundle)
+    if bundle.manifest.modalities:
+        one = {name: np.zeros((1, width), np.float32) for name, width in bundle.manifest.feature_dims.items()}
+        _refuse_non_finite(bundle, ITEM_TOWER, *embedder.embed(one))
+
+
+def _refuse_non_finite(bundle: Bundle, tower: str, *vectors: Float32) -> None:
+    if not all(np.isfinite(some).all() for some in vectors):
+        path = bundle.folder / f"{tower}.onnx"
+        raise ArtefactError(f"{path}: gives vectors that are not finite. Train and export again.")
+
+
+def _check_parity(bundle: Bundle) -> None:
+    path = bundle.folder / PARITY
+    parity = read_json(path)
     if not isinstance(parity, dict) or parity.get("passed") is not True:
-        return [f"{folder / PARITY}: does not say that the graphs equal PyTorch. Export the bundle again."]
-    return []
+        raise ArtefactError(f"{path}: does not say that the graphs equal PyTorch. Export the bundle again.")

@@ -41,7 +41,8 @@ Operating point `{_plain(manifest.operating_point_name)}`, chosen on validation:
 
 ## Parity
 ONNX and TorchScript against PyTorch: worst relative error {parity.worst:.1e} over {parity.num_calls} calls; equal top 20 for {lists} of
-{parity.num_users} users. `parity.json` defines both.
+{parity.num_users} users. {parity.equal_new_items} of {parity.num_new_items} cold items embed from their features to their rows of the tables. `parity.json`
+defines all three.
 
 ## How to load it
 Without PyTorch, after `pip install 'avrec[serve]'`:

@@ -8,7 +8,8 @@ import io
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,9 +169,7 @@ def export_torchscript(graph: TowerGraph, path: Path) -> None:
     Neither the example inputs nor the debug records, which name source files of this machine, are kept.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+    with _no_jit_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # parity shows
         traced = torch.jit.trace(graph, graph.example(), strict=False, _store_inputs=False)
         torch.jit.save(traced, buffer)
@@ -182,11 +181,18 @@ def export_torchscript(graph: TowerGraph, path: Path) -> None:
 
 def load_torchscript(path: Path) -> nn.Module:
     """A traced graph; only for files that this process wrote or whose sha256 was compared."""
+    with _no_jit_warnings():
+        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
+    return module
+
+
+@contextmanager
+def _no_jit_warnings() -> Iterator[None]:
+    """PyTorch calls TorchScript deprecated at every use; the bundle's contract asks for it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
-    return module
+        yield
 
 
 def _frozen(tower: Tower) -> Tower:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from avrec.bundle.schema import TIMESTAMPS
+from avrec.bundle.schema import ITEM_IDS, TIMESTAMPS, USER_IDS
 from avrec.core.arrays import Float32
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError
@@ -18,6 +18,7 @@ from avrec.core.files import write_npy, write_table
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.scorer import content_table
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Tables:
         user_vectors: (U, D).
         item_vectors: (N, D + 1 + C).
         history_vectors: (N, D + C).
+        content_vectors: (N, C), which the history vectors hold mixed with that of their neighbours.
         history: each user's whole log.
-        item_inputs: the item tower's inputs of the whole catalogue by name; used for parity, not stored.
+        item_inputs: the item tower's inputs of the whole catalogue by name; of these only `id_vector` and `evidence` are
+            stored, the features are for parity alone.
     """
 
     users: IdMap
@@ -39,6 +42,7 @@ class Tables:
     user_vectors: Float32
     item_vectors: Float32
     history_vectors: Float32
+    content_vectors: Float32
     history: Interactions
     item_inputs: dict[str, np.ndarray]
 
@@ -61,16 +65,20 @@ class Tables:
             user_vectors=_array(model.user_vectors()),
             item_vectors=_array(item),
             history_vectors=_array(history),
+            content_vectors=_content_vectors(model, catalogue),
             history=dataset.train.merged(dataset.validation).merged(dataset.test),
             item_inputs=_item_inputs(model, catalogue),
         )
 
     def write(self, folder: Path) -> None:
-        """Write everything but `item_inputs`."""
+        """Write what a bundle stores."""
         arrays: dict[str, np.ndarray] = {
             "user_vectors.npy": self.user_vectors,
             "item_vectors.npy": self.item_vectors,
             "history_vectors.npy": self.history_vectors,
+            "id_vectors.npy": self.item_inputs["id_vector"],
+            "content_vectors.npy": self.content_vectors,
+            "evidence.npy": self.item_inputs["evidence"],
             "history_indptr.npy": self.history.indptr,
             "history_item_idx.npy": self.history.item_idx,
             "history_weight.npy": self.history.weight.astype(np.float32),
@@ -79,8 +87,14 @@ class Tables:
             arrays[TIMESTAMPS] = self.history.timestamp
         for name, array in arrays.items():
             write_npy(folder / name, array)
-        write_table(folder / "items.parquet", pa.table({"item_id": self.items.array}))
-        write_table(folder / "users.parquet", pa.table({"user_id": self.users.array}))
+        write_table(folder / ITEM_IDS, pa.table({"item_id": self.items.array}))
+        write_table(folder / USER_IDS, pa.table({"user_id": self.users.array}))
+
+
+def _content_vectors(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
+    if not model.item_tower.modalities:
+        return np.zeros((model.num_items, 0), np.float32)
+    return content_table(model, catalogue)
 
 
 def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def write_bundle(
         The folder.
 
     Raises:
-        ArtefactError: the folder holds something else, model and data do not fit, or the exported graphs differ from
-            PyTorch by more than a relative 1e-4.
+        ArtefactError: the folder holds something else, model and data do not fit, or what is exported differs from
+            PyTorch (see `avrec.export.parity.DEFINITION`).
         MissingExtraError: the extra `export` is not installed.
     """
     folder = Path(folder)
@@ -64,19 +64,22 @@ def write_bundle(
             properties = {"avrec_version": __version__, "data_hash": dataset.content_hash, "tower": name}
             export_onnx(graph, draft / f"{name}.onnx", properties)
             export_torchscript(graph, draft / f"{name}.pt")
-        parity = check_parity(draft, item, user, tables)
+        tables.write(draft)
+        manifest = _manifest(model, dataset, tables, info)
+        parity = check_parity(draft, manifest, item, user, tables)
         _refuse_difference(folder, parity)
         write_json(draft / PARITY, parity.to_json())
-        tables.write(draft)
-        manifest = _manifest(model, dataset, tables, info, {})
         with atomic_write(draft / CARD) as file:
             file.write(model_card(manifest, parity).encode("utf-8"))
-        write_json(draft / MANIFEST, _manifest(model, dataset, tables, info, _records(draft)).to_json())
+        write_json(draft / MANIFEST, replace(manifest, files=_records(draft)).to_json())
     return folder
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """`atomic_folder` replaces what stands there; it must not replace somebody's home."""
+    """`atomic_folder` replaces what stands there; it must not replace somebody's home.
+
+    A bundle is told by its graph, since other artefacts have a `manifest.json` too.
+    """
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / GRAPHS[0]).is_file())):
         raise ArtefactError(f"{folder}: exists and is no bundle, so it is not replaced. Name another folder.")
 
@@ -86,7 +89,9 @@ def _refuse_difference(folder: Path, parity: ParityReport) -> None:
         raise ArtefactError(
             f"{folder}: not written, since the exported graphs differ from PyTorch: relative errors "
             f"{dict(parity.relative_error)}, at most {parity.tolerance} is accepted; equal lists "
-            f"{dict(parity.equal_lists)} of {parity.num_users} users. Look for an operation that exports differently."
+            f"{dict(parity.equal_lists)} of {parity.num_users} users; {parity.equal_new_items} of {parity.num_new_items} "
+            "cold items embed to what the table holds. Look for an operation that exports differently, or for stand-ins "
+            "that are not the mean of the content neighbours."
         )
 
 
@@ -94,9 +99,8 @@ def _records(folder: Path) -> dict[str, FileRecord]:
     return {path.name: FileRecord(sha256_file(path), path.stat().st_size) for path in sorted(folder.iterdir())}
 
 
-def _manifest(
-    model: TwoTower, dataset: Dataset, tables: Tables, info: BundleInfo, files: Mapping[str, FileRecord]
-) -> Manifest:
+def _manifest(model: TwoTower, dataset: Dataset, tables: Tables, info: BundleInfo) -> Manifest:
+    """The manifest as it is before any file is listed."""
     tower = model.item_tower
     return Manifest(
         avrec_version=__version__,
@@ -117,5 +121,5 @@ def _manifest(
         operating_point_name=info.operating_point_name,
         operating_point=asdict(tower.operating_point),
         metrics={name: value if math.isfinite(value) else None for name, value in info.metrics.items()},
-        files=files,
+        files={},
     )

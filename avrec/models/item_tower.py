@@ -4,7 +4,7 @@ Axes: N items, M modalities, F feature dimensions, D embedding of the ids, C con
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,14 @@ class OperatingPoint:
         content_scale: `s`, from content units to id units.
         cold_offset: added to the score of items without a training event.
         neighbour_weight: share of the id vectors of an item's content neighbours in the content part.
+        history_smoothing: weight of the content of an item's neighbours in its history vector; tables only, not the graph.
     """
 
     kappa: float = 0.0
     content_scale: float = 1.0
     cold_offset: float = 0.0
     neighbour_weight: float = 0.0
+    history_smoothing: float = 0.0
 
 
 class ItemTower(nn.Module):
@@ -55,7 +57,7 @@ class ItemTower(nn.Module):
         self.id_dim = id_dim
         self.content_dim = 0 if fusion is None else _dim(fusion, "output_dim")
         self.normalise = normalise
-        self.register_buffer("calibration", torch.zeros(4))
+        self.register_buffer("calibration", torch.zeros(5))
         self.set_operating_point(OperatingPoint())
 
     @property
@@ -65,8 +67,7 @@ class ItemTower(nn.Module):
 
     def set_operating_point(self, point: OperatingPoint) -> None:
         """Put another calibration in force."""
-        values = [point.kappa, point.content_scale, point.cold_offset, point.neighbour_weight]
-        self.calibration.copy_(torch.tensor(values, dtype=self.calibration.dtype))
+        self.calibration.copy_(torch.tensor(astuple(point), dtype=self.calibration.dtype))
 
     def content(self, features: dict[str, Tensor], masks: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Fused content (N, C) and shares (N, M) of features {modality: (N, F)} with masks {modality: (N,)}."""
@@ -79,7 +80,7 @@ class ItemTower(nn.Module):
         self, content_NC: Tensor, id_vector_ND: Tensor, neighbour_vector_ND: Tensor, bias_N: Tensor, evidence_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Item vectors (N, D + 1 + C) and history vectors (N, D + C) from their parts."""
-        kappa, scale, offset, neighbour_weight = self.calibration.unbind()
+        kappa, scale, offset, neighbour_weight, _ = self.calibration.unbind()
         cold_N = (evidence_N <= 0).to(content_NC.dtype)
         gate_N1 = (evidence_N / torch.where(evidence_N > 0, evidence_N + kappa, 1.0)).unsqueeze(1)
         own_ND = gate_N1 * id_vector_ND

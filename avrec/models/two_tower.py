@@ -25,7 +25,7 @@ class TwoTower(nn.Module):
     """Item tower, user tower, id tables and what is known of each item and user.
 
     Besides the learned parts it holds, as buffers: the training evidence of items and users; for cold items the mean id
-    vector of their content neighbours; and for each item the neighbours whose content is mixed into its history vector.
+    vector of their content neighbours; and for each item the neighbours whose content is mixed into its history vector, with weights that sum to 1.
 
     Args:
         item_tower: with `id_dim` and `content_dim`.
@@ -95,11 +95,12 @@ class TwoTower(nn.Module):
     def _smoothed(self, history_ND: Tensor) -> Tensor:
         """Mix the content of an item's neighbours into the content segment of its history vector."""
         ids, content = history_ND.split([self.item_tower.id_dim, self.item_tower.content_dim], dim=1)
-        if content.shape[1] == 0 or not bool(self.smoothing_weight_NK.any()):
+        smoothing = self.item_tower.calibration[4]
+        if content.shape[1] == 0 or smoothing == 0:
             return history_ND
         mixed = content.clone()
         for neighbour in range(self.smoothing_idx_NK.shape[1]):
-            mixed += self.smoothing_weight_NK[:, neighbour, None] * content[self.smoothing_idx_NK[:, neighbour]]
+            mixed += smoothing * self.smoothing_weight_NK[:, neighbour, None] * content[self.smoothing_idx_NK[:, neighbour]]
         return torch.cat([ids, mixed], dim=1)
 
     @torch.no_grad()

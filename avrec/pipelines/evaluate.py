@@ -26,8 +26,8 @@ from avrec.evaluation.significance import adjusted, compare
 from avrec.evaluation.tuning import tune
 from avrec.models.two_tower import TwoTower
 from avrec.pipelines.prepare import dataset_of_checkpoint
-from avrec.report.metrics_file import Measured, write_metrics
 from avrec.report.frontier import frontier_table
+from avrec.report.metrics_file import Measured, write_metrics
 from avrec.report.tables import comparison_table
 from avrec.training.scorer import TwoTowerScorer, View, catalogue_features
 
@@ -76,7 +76,11 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
     main = next(iter(models.values()))
     point = asdict(found.operating_points[rule])
     model = Measured([main], {"calibration": rule, "operating_point": point, "config": found.config})
-    comparisons = adjusted({name: compare(main, other, "recall@20") for name, other in evaluations.items()}) if evaluations else {}
+    comparisons = (
+        adjusted({name: compare(main, other, "recall@20") for name, other in evaluations.items()})
+        if evaluations
+        else {}
+    )
     others = {name: Measured([one], {}) for name, one in models.items() if one is not main}
     write_metrics(
         folder / "metrics.json", model, others | baselines, found.data_hash, [found.seed], comparisons, found.frontier
@@ -87,7 +91,9 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
 
 def evaluate_view(model: TwoTower, dataset: Dataset, view: View = "hybrid") -> Evaluation:
     """The test evaluation of a model at its operating point, or of one part of it."""
-    return evaluate(TwoTowerScorer(model, catalogue_features(dataset, model.item_tower.modalities), view), dataset, "test")
+    return evaluate(
+        TwoTowerScorer(model, catalogue_features(dataset, model.item_tower.modalities), view), dataset, "test"
+    )
 
 
 def evaluate_permuted(found: ModelFile, dataset: Dataset) -> Evaluation:
@@ -128,7 +134,10 @@ def tuned_baselines(config: DictConfig, dataset: Dataset) -> dict[str, Measured]
             write_json(record, {"settings": dict(tuned.settings), "trials": [asdict(trial) for trial in tuned.trials]})
         measured[str(name)] = Measured([tuned.validation, evaluate(tuned.scorer, dataset, "test")], tuned.settings)
         how = f"the best of {len(tried)} on validation" + (", chosen earlier" if remembered else "")
-        print(f"baseline {name}: {time.monotonic() - began:.1f} s, {dict(tuned.settings) or 'no settings'}, {how}", flush=True)
+        print(
+            f"baseline {name}: {time.monotonic() - began:.1f} s, {dict(tuned.settings) or 'no settings'}, {how}",
+            flush=True,
+        )
     return measured
 
 

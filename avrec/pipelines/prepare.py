@@ -75,7 +75,9 @@ def dataset_of_checkpoint(config: DictConfig, data_hash: str) -> Dataset:
         return load(Path(config.data.path), data_hash)
     record = Path(config.ckpt).parent / RUN_FILE
     if not record.is_file():
-        raise ArtefactError(f"{record}: no such file, so the data set is not known. Give data.path=FOLDER of the prepared data set.")
+        raise ArtefactError(
+            f"{record}: no such file, so the data set is not known. Give data.path=FOLDER of the prepared data set."
+        )
     return load(Path(read_json(record)["prepared"]), data_hash)
 
 

@@ -18,7 +18,12 @@ def run(config: DictConfig) -> list[Recommendation]:
         known = recommender.bundle.users.ids([0])[0]
         raise ConfigError(f"give either user=ID (such as user={known}) or history=[ITEM,ITEM,...].")
     if config.user is not None:
-        users = [str(user) for user in (config.user if hasattr(config.user, "__len__") and not isinstance(config.user, str) else [config.user])]
+        users = [
+            str(user)
+            for user in (
+                config.user if hasattr(config.user, "__len__") and not isinstance(config.user, str) else [config.user]
+            )
+        ]
         answers = recommender.for_users(users, config.k)
     else:
         users = ["history"]

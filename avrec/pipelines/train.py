@@ -1,9 +1,7 @@
 """`avrec train`: prepare, fit, calibrate on validation, and evaluate once."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +61,9 @@ def run(config: DictConfig) -> TrainResult:
     _announce(model, dataset, prepared, folder)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None
-    context = _context(config, dataset, catalogue, folder, None if pseudo_cold is None else torch.from_numpy(~pseudo_cold))
+    context = _context(
+        config, dataset, catalogue, folder, None if pseudo_cold is None else torch.from_numpy(~pseudo_cold)
+    )
     stages: list[Stage] = list(instantiate(config.stages).values())
     summaries = train(model, stages, context)
     if rank_zero_only.rank != 0:
@@ -90,7 +90,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 def portable(plain: dict[str, Any]) -> dict[str, Any]:
     """A configuration without what belongs to one machine: folders, and where the data were read."""
-    kept = {key: value for key, value in plain.items() if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt")}
+    kept = {
+        key: value for key, value in plain.items() if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt")
+    }
     data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
     return kept | {"data": data}
 
@@ -119,7 +121,11 @@ def _differences(one: Any, other: Any, key: str = "") -> list[str]:
     """The keys at which two nested mappings differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         names = sorted(one.keys() | other.keys())
-        return [found for name in names for found in _differences(one.get(name), other.get(name), f"{key}.{name}".strip("."))]
+        return [
+            found
+            for name in names
+            for found in _differences(one.get(name), other.get(name), f"{key}.{name}".strip("."))
+        ]
     return [] if one == other else [key]
 
 
@@ -139,7 +145,6 @@ def _context(
     config: DictConfig, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path, content_items: torch.Tensor | None
 ) -> StageContext:
     loggers = instantiate(config.logger)
-    trainer = instantiate(config.trainer)
     validator = Validator(dataset, catalogue)
 
     def callbacks() -> list[Callback]:
@@ -149,9 +154,14 @@ def _context(
         made = [make(save_dir=str(folder / "logs"), name=stage) for make in loggers.values()]
         return made or False
 
-    make_trainer: Callable[..., pl.Trainer] = partial(trainer)
+    def make_trainer(**options: Any) -> pl.Trainer:
+        trainer: pl.Trainer = instantiate(config.trainer)(**options)  # anew: a strategy serves one trainer only
+        return trainer
+
     return StageContext(
-        sampler=instantiate(config.sampler)(train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed),
+        sampler=instantiate(config.sampler)(
+            train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed
+        ),
         catalogue=catalogue,
         loss=instantiate(config.loss),
         validate=validator,

@@ -31,6 +31,7 @@ def frontier_table(points: Sequence[Mapping[str, float]], max_rows: int = MAX_RO
         "offset": "cold_offset",
         "kappa": "kappa",
         "neighbours": "neighbour_weight",
+        "smoothing": "history_smoothing",
     }
     for header in columns:
         table.add_column(header, justify="right")

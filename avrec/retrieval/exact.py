@@ -46,7 +46,7 @@ def top_k(
     if allowed is not None:
         item_vectors = item_vectors[columns]
         tie_order = None if tie_order is None else tie_order[columns]
-    # A view: BLAS reads it as it is. A transposed copy takes longer than it saves, up to 512 users and beyond.
+    # A view: BLAS reads it as it is, and for 1 to 512 users a transposed copy was measured to take longer than it saves.
     table = np.asarray(item_vectors, np.float32).T
     step = max(1, block_bytes // (8 * len(columns)))
     for start in range(0, len(user_vectors), step):

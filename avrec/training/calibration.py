@@ -4,7 +4,7 @@ Axes: B users in a block, N items, W warm items, K cold items, T targets of the 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Literal, Self
 
@@ -32,12 +32,14 @@ class CalibrationGrid:
         kappas: of the evidence gate, in training events.
         scales: content scale in units that make the spread of content scores equal that of id scores.
         neighbour_weights: share of the content neighbours' id vectors.
+        smoothings: weight of the neighbours' content in a history.
         offsets: offset of cold items, in spreads of id scores, relative to the median 20th score among warm items.
     """
 
-    kappas: Sequence[float] = (0.0, 3.0, 10.0, 30.0)
-    scales: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+    kappas: Sequence[float] = (0.0, 3.0, 10.0)
+    scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0, 3.0)
     neighbour_weights: Sequence[float] = (0.0, 0.15, 0.3)
+    smoothings: Sequence[float] = (0.0, 0.3)
     offsets: Sequence[float] = tuple(np.linspace(-4.0, 1.0, 41).tolist())
 
 
@@ -119,9 +121,9 @@ def frontier(
         spread, content_spread, level = _levels(next(_blocks(model, catalogue, dataset, block)), cold, bias)
         scales = [value * spread / content_spread for value in grid.scales]
         offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
-        for neighbour_weight in grid.neighbour_weights:
-            # A cold item of a history is what it borrows, so the users' vectors depend on the weight.
-            model.set_operating_point(OperatingPoint(neighbour_weight=neighbour_weight))
+        for neighbour_weight, smoothing in product(grid.neighbour_weights, grid.smoothings):
+            # A cold item of a history is what it borrows, and smoothing mixes its content: both move the users' vectors.
+            model.set_operating_point(OperatingPoint(neighbour_weight=neighbour_weight, history_smoothing=smoothing))
             settings = list(product(grid.kappas, scales))
             sums = [_Sums.zeros(len(offsets_O)) for _ in settings]
             for part in _blocks(model, catalogue, dataset, block):
@@ -132,7 +134,7 @@ def frontier(
                     rank_TO = ranks_by_offset(scores_BN, part.seen, part.row_T, part.item_T, cold, offsets_O)
                     _add(total, rank_TO, part, cold)
             for (kappa, scale), total in zip(settings, sums, strict=True):
-                points += _points(total, kappa, scale, neighbour_weight, offsets_O)
+                points += _points(total, OperatingPoint(kappa, scale, 0.0, neighbour_weight, smoothing), offsets_O)
     finally:
         model.set_operating_point(before)
     return points
@@ -214,14 +216,12 @@ def _add(sums: _Sums, rank_TO: Tensor, part: _Block, cold: Tensor) -> None:
         setattr(sums, f"{name}_users", getattr(sums, f"{name}_users") + int((own_B > 0).sum()))
 
 
-def _points(
-    sums: _Sums, kappa: float, scale: float, neighbour_weight: float, offsets_O: Tensor
-) -> list[FrontierPoint]:
+def _points(sums: _Sums, setting: OperatingPoint, offsets_O: Tensor) -> list[FrontierPoint]:
     recall, ndcg = sums.recall / max(sums.users, 1), sums.ndcg / max(sums.users, 1)
     cold, warm = sums.cold / max(sums.cold_users, 1), sums.warm / max(sums.warm_users, 1)
     return [
         FrontierPoint(
-            OperatingPoint(kappa, scale, float(offsets_O[index]), neighbour_weight),
+            replace(setting, cold_offset=float(offsets_O[index])),
             *(float(values[index]) for values in (recall, ndcg, cold, warm)),
         )
         for index in range(len(offsets_O))

@@ -1,13 +1,13 @@
 """The whole training of one model: stages, propagation, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_info
 
-from avrec.core.arrays import Bool
+from avrec.core.arrays import Bool, Float32
 from avrec.core.dataset import Dataset
 from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
@@ -67,33 +67,28 @@ def calibrate(
         pseudo_cold: (N,) trained items that count as cold here, see `pseudo_cold_items`.
     """
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
-    content = content_table(model, catalogue) if model.item_tower.modalities else None
+    content = _comparable_content(model, catalogue)
     trained = ~dataset.cold_items
     whole = Neighbourhoods(dataset.train, content, trained)
     mix = max(mixes, key=lambda mix: _score_of(model, catalogue, dataset, start, whole, mix))
     if content is None:
-        apply_mix(model, start, whole, replace(mix, smoothing=0.0))
+        apply_mix(model, start, whole, mix)
         point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
-        objective = _score(TwoTowerScorer(model, catalogue), dataset)
         model.set_operating_point(point)
+        objective = _score(TwoTowerScorer(model, catalogue), dataset)
         return Calibrated({"overall": point, "cold98": point}, [], mix, objective)
 
     cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
     known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
-    best: tuple[float, Mix, list[FrontierPoint]] | None = None
-    for smoothing in sorted({0.0, mix.smoothing}):
-        candidate = replace(mix, smoothing=smoothing)
-        apply_mix(model, start, whole, candidate)
-        model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
-        points = frontier(model, catalogue, dataset, cold, grid)
-        score = choose(points, "overall").score
-        if best is None or score > best[0]:
-            best = (score, candidate, points)
-    assert best is not None
-    apply_mix(model, start, whole, best[1])
-    chosen = {"overall": choose(best[2], "overall"), "cold98": choose(best[2], "cold98")}
+    apply_mix(model, start, whole, mix)
+    model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
+    points = frontier(model, catalogue, dataset, cold, grid)
+    apply_mix(model, start, whole, mix)
+    chosen = {"overall": choose(points, "overall"), "cold98": choose(points, "cold98")}
     model.set_operating_point(chosen["overall"].point)
-    return Calibrated({rule: found.point for rule, found in chosen.items()}, pareto(best[2]), best[1], best[0])
+    return Calibrated(
+        {rule: found.point for rule, found in chosen.items()}, pareto(points), mix, chosen["overall"].score
+    )
 
 
 def _score_of(

@@ -44,6 +44,10 @@ class FactorStart:
     def __call__(self, model: TwoTower, dataset: Dataset) -> None:
         """Overwrite the model's tables.
 
+        Args:
+            model: with the evidence of its users, see `avrec.build.model.learn_from_train`.
+            dataset: its train part is factorised.
+
         Raises:
             ConfigError: the widths differ, or a look-up has no user table to write to.
         """
@@ -52,13 +56,13 @@ class FactorStart:
                 f"the factorisation has {self.als.num_factors} factors, the item table {model.item_table.dim}. "
                 "Set id_dim and start.als.num_factors to the same number."
             )
+        if self.method == "look_up" and not model.user_table.enabled:
+            raise ConfigError("start.method=look_up needs user_table.enabled=true: the user factors are stored there.")
         factors = self.als.fit(dataset.train, dataset.content_hash)
         model.item_table.set_vectors(torch.from_numpy(factors.item))
         model.item_table.bias_N.zero_()
         model.user_tower.map_DD.copy_(torch.from_numpy(fold_in_map(factors.item, self.als.regularisation)))
         if self.method == "look_up":
-            if not model.user_table.enabled:
-                raise ConfigError("start.method=look_up needs user_table.enabled=true: the user factors are stored there.")
             self._store_residuals(model, dataset, factors.user)
 
     def _store_residuals(self, model: TwoTower, dataset: Dataset, factor_UD: Float32) -> None:

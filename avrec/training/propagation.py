@@ -25,14 +25,12 @@ class Mix:
         jaccard: weight of the 20 items with the most similar audience.
         content: weight of the 10 items with the most similar content.
         hops: 1 or 2.
-        smoothing: weight of the p3 neighbours' content in an item's history vector.
     """
 
     p3: float = 0.0
     jaccard: float = 0.0
     content: float = 0.0
     hops: int = 2
-    smoothing: float = 0.0
 
 
 class Neighbourhoods:
@@ -72,10 +70,13 @@ class Neighbourhoods:
 
 
 def apply_mix(model: TwoTower, start: dict[str, Tensor], neighbourhoods: Neighbourhoods, mix: Mix) -> None:
-    """Put the propagated tables, the stand-ins and the history smoothing of `mix` into the model.
+    """Put the propagated tables, the stand-ins and the neighbours that smooth histories (the p3 ones) into the model.
 
     Args:
+        model: its item table and the buffers that stand beside it are overwritten.
         start: the item table's state before any propagation.
+        neighbourhoods: of the catalogue.
+        mix: none (all weights 0) puts `start` back.
     """
     state = {name: value.clone() for name, value in start.items()}
     for name in ("output_ND", "history_ND"):
@@ -87,7 +88,7 @@ def apply_mix(model: TwoTower, start: dict[str, Tensor], neighbourhoods: Neighbo
     model.neighbour_vector_ND.copy_(torch.from_numpy(stand_ins))
     indices, weights = _rows(neighbourhoods.p3, model.smoothing_idx_NK.shape[1])
     model.smoothing_idx_NK.copy_(torch.from_numpy(indices))
-    model.smoothing_weight_NK.copy_(torch.from_numpy(weights) * mix.smoothing)
+    model.smoothing_weight_NK.copy_(torch.from_numpy(weights))
 
 
 def _rows(matrix: csr_array, width: int) -> tuple[np.ndarray, Float32]:

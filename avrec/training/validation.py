@@ -52,6 +52,7 @@ def pseudo_cold_items(dataset: Dataset, share: float, seed: int) -> Bool | None:
     to work for them as it does for an item nobody has seen.
 
     Args:
+        dataset: its train and validation parts are read.
         share: of the items with a validation target.
         seed: of the run.
     """

@@ -12,6 +12,7 @@ import pytest
 from avrec.bundle.reader import Bundle
 from avrec.core.errors import ArtefactError, AvrecError
 from avrec.core.files import write_npy, write_table
+from avrec.training.scorer import content_table
 from tests.export.world import World
 
 
@@ -42,7 +43,7 @@ def forge(folder: Path, name: str) -> None:
 
 def files() -> list[str]:
     towers = [f"{tower}.{kind}" for tower in ("user_tower", "item_tower") for kind in ("onnx", "pt")]
-    tables = ["user_vectors", "item_vectors", "history_vectors"]
+    tables = ["user_vectors", "item_vectors", "history_vectors", "id_vectors", "content_vectors", "evidence"]
     tables += [f"history_{name}" for name in ("indptr", "item_idx", "weight", "timestamp")]
     return [*towers, "items.parquet", "users.parquet", "parity.json", "card.md", *(f"{name}.npy" for name in tables)]
 
@@ -54,6 +55,11 @@ def test_a_sound_bundle_opens(world: World) -> None:
     np.testing.assert_array_equal(bundle.item_vectors, item.numpy())
     np.testing.assert_array_equal(bundle.history_vectors, history.numpy())
     np.testing.assert_array_equal(bundle.user_vectors, world.model.user_vectors().numpy())
+    np.testing.assert_array_equal(bundle.id_vectors, world.model.item_table.output_ND.detach().numpy())
+    np.testing.assert_array_equal(bundle.evidence, world.dataset.train.item_counts)
+    if world.model.item_tower.modalities:
+        np.testing.assert_array_equal(bundle.content_vectors, content_table(world.model, world.catalogue))
+    assert bundle.content_vectors.shape == (30, world.model.item_tower.content_dim)
     assert (world.dataset.train.timestamp is None) == (bundle.history.timestamp is None)
 
 
@@ -160,13 +166,17 @@ def test_another_kind_of_folder_is_refused(folder: Path, tmp_path: Path) -> None
     [
         ({"seed": "3"}, "'seed' is '3'; expected a value of type int"),
         ({"seed": True}, "'seed' is True; expected a value of type int"),
-        ({"dims__num_items": -1}, "'num_items' is -1; expected a positive number"),
+        ({"dims__num_items": -1}, r"'dims\.num_items' is -1; expected a positive number"),
+        ({"feature_dims__audio": 0}, r"'feature_dims\.audio' is 0; expected a positive number"),
+        ({"operating_point__kappa": "2"}, r"'operating_point\.kappa' is '2'; expected a value of type float"),
+        ({"operating_point": {}}, "'operating_point' lacks .*'neighbour_weight'"),
+        ({"operating_point__surprise": 1.0}, r"'operating_point' lacks \[\] and has unknown \['surprise'\]"),
         ({"dims__num_items": 30.0}, r"'dims.num_items' is 30\.0; expected a value of type int"),
         ({"dims": {}}, "'dims' lacks .*'num_items'"),
         ({"dims__depth": 1}, r"has unknown \['depth'\]"),
         ({"modalities": ["audio", "audio"]}, "expected distinct names"),
         ({"modalities": ["audio"]}, r"'feature_dims' lacks \[\] and has unknown \['video'\]"),
-        ({"max_history_items": 0}, "'max_history_items' is 0; expected a positive number"),
+        ({"max_history_items": 0}, r"'manifest\.max_history_items' is 0; expected a positive number"),
         ({"files": []}, r"'files' is \[\]; expected a value of type dict"),
         ({"files__card.md__sha256": "0"}, "expected 64 hexadecimal digits"),
         ({"surprise": 1}, r"'manifest' lacks \[\] and has unknown \['surprise'\]"),
@@ -204,6 +214,9 @@ def test_external_data_is_refused_even_with_a_matching_manifest(folder: Path) ->
         ("user_vectors.npy", np.zeros((20, 6), np.float64)),
         ("history_weight.npy", np.zeros(3, np.float32)),
         ("history_indptr.npy", np.zeros((20, 2), np.int64)),
+        ("id_vectors.npy", np.zeros((30, 7), np.float32)),
+        ("content_vectors.npy", np.zeros((29, 8), np.float32)),
+        ("evidence.npy", np.zeros(30, np.int64)),
     ],
 )
 def test_shapes_are_compared_with_the_manifest(folder: Path, name: str, array: np.ndarray) -> None:

@@ -12,8 +12,10 @@ from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
 from avrec.core.errors import ArtefactError, AvrecError, DataError
 from avrec.core.query import Scorer, UserQuery
-from tests.bundle.test_reader import forge
-from tests.export.world import NUM_USERS, World
+from avrec.factors.neighbours import content_neighbours
+from avrec.training.scorer import content_table
+from tests.bundle.test_reader import edit, forge
+from tests.export.world import ID_DIM, NUM_ITEMS, NUM_USERS, World, world_of
 
 
 @pytest.fixture(scope="module")
@@ -174,34 +176,45 @@ def features_of(world: World) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("kind", ["attention", "concatenation"])
-def test_new_items_are_embedded_as_pytorch_does(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from tests.export.world import world_of
-
+def test_a_cold_item_embeds_to_its_rows_of_the_tables(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     world = world_of(kind, tmp_path_factory.mktemp("world"))
+    bundle, cold = Bundle.open(world.folder), np.flatnonzero(world.dataset.cold_items)
     features, masks = features_of(world)
-    neighbours = np.random.default_rng(0).standard_normal((30, 6)).astype(np.float32)
-    found = Recommender(Bundle.open(world.folder)).embed_items(features, masks, neighbours)
-    zeros = torch.zeros(30, 6)
+    item, history, share = Recommender(bundle).embed_items(
+        {name: values[cold] for name, values in features.items()}, {name: mask[cold] for name, mask in masks.items()}
+    )
+    np.testing.assert_allclose(item, bundle.item_vectors[cold], atol=1e-5)
+    np.testing.assert_allclose(history, bundle.history_vectors[cold], atol=1e-5)
+    np.testing.assert_allclose(share, world.scorer.share[cold], atol=1e-5)
+    assert len(cold) == 4 and bool(world.model.smoothing_weight_NK.any())
+    resembling = 4 if kind == "attention" else 3  # without any modality one has a learned content, the other none
+    assert np.count_nonzero(history[:, :ID_DIM].any(axis=1)) == resembling
+
+
+def test_a_warm_item_embeds_as_if_nobody_had_seen_it(attention_world: World) -> None:
+    world = attention_world
+    features, masks = features_of(world)
+    found = Recommender(Bundle.open(world.folder)).embed_items(features, masks)
+    content = torch.from_numpy(content_table(world.model, world.catalogue))
+    everything = np.ones(NUM_ITEMS, np.bool_)
+    # As new items they are candidates for nobody, but may resemble themselves: the rule without its diagonal.
+    extended = np.concatenate([content, content])
+    trained = np.concatenate([~world.dataset.cold_items, ~everything])
+    rows = content_neighbours(extended, np.append(everything, everything), trained)[NUM_ITEMS:, :NUM_ITEMS]
+    stand_ins = torch.from_numpy(rows @ world.model.item_table.output_ND.detach().numpy())
+    zeros = torch.zeros(NUM_ITEMS, ID_DIM)
     with torch.no_grad():
-        expected = world.model.item_tower(
-            world.catalogue.values, world.catalogue.masks, zeros, torch.from_numpy(neighbours), zeros[:, 0], zeros[:, 0]
-        )
+        arguments = (zeros, stand_ins, zeros[:, 0], zeros[:, 0])
+        expected = world.model.item_tower(world.catalogue.values, world.catalogue.masks, *arguments)
     for array, tensor in zip(found, expected, strict=True):
-        np.testing.assert_allclose(array, tensor, atol=1e-6)
-    assert [array.shape[1] for array in found] == [served_dim(world) + 1, served_dim(world), 2]
+        np.testing.assert_allclose(array, tensor, atol=1e-5)
 
 
-def served_dim(world: World) -> int:
-    return world.model.item_tower.id_dim + world.model.item_tower.content_dim
-
-
-def test_a_cold_item_embeds_to_its_stored_vector(attention_world: World) -> None:
-    bundle = Bundle.open(attention_world.folder)
-    features, masks = features_of(attention_world)
-    cold = np.flatnonzero(attention_world.dataset.cold_items)
-    neighbours = attention_world.model.neighbour_vector_ND.numpy()
-    item, _, _ = Recommender(bundle).embed_items(features, masks, neighbours)
-    np.testing.assert_allclose(item[cold], bundle.item_vectors[cold], atol=1e-6)
+def test_nothing_is_lent_where_the_operating_point_says_so(attention_world: World, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(attention_world.folder, tmp_path / "bundle"))
+    edit(folder, operating_point__neighbour_weight=0.0)
+    _, history, _ = Recommender(Bundle.open(folder)).embed_items({"audio": np.ones((2, 5), np.float32)})
+    assert not history[:, :ID_DIM].any() and history[:, ID_DIM:].any()
 
 
 def test_a_missing_modality_may_be_left_out_or_masked(attention_world: World) -> None:
@@ -225,6 +238,11 @@ def test_a_missing_modality_may_be_left_out_or_masked(attention_world: World) ->
         ({"audio": np.zeros((2, 4))}, None, r"modality 'audio': shape \(2, 4\); expected \(items, 5\)"),
         ({"audio": np.zeros((2, 5)), "video": np.zeros((3, 7))}, None, r"\[2, 3\] rows; expected one number of items"),
         ({"audio": np.zeros((2, 5))}, {"video": np.ones(2, np.bool_)}, "modality 'video' has a mask but no features"),
+        (
+            {"audio": np.zeros((2, 5))},
+            {"audio": np.ones((2, 1), np.bool_)},
+            r"mask of shape \(2, 1\); expected \(items,\)",
+        ),
         ({"audio": np.full((2, 5), np.nan)}, None, r"modality 'audio' row 0 is not finite \(2 such rows\)"),
         ({}, None, "expected one number of items"),
     ],
@@ -232,12 +250,6 @@ def test_a_missing_modality_may_be_left_out_or_masked(attention_world: World) ->
 def test_features_that_do_not_fit_are_refused(attention_world: World, features, masks, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Recommender(Bundle.open(attention_world.folder)).embed_items(features, masks)
-
-
-def test_neighbours_that_do_not_fit_are_refused(attention_world: World) -> None:
-    with pytest.raises(DataError, match=r"neighbour_vectors: shape \(2, 5\); expected \(2, 6\)"):
-        features = {"audio": np.zeros((2, 5), np.float32)}
-        Recommender(Bundle.open(attention_world.folder)).embed_items(features, None, np.zeros((2, 5), np.float32))
 
 
 def test_ids_alone_embed_nothing(ids_world: World) -> None:

@@ -48,6 +48,38 @@ def test_tables_that_are_not_finite_are_reported(folder: Path) -> None:
     assert "user_tower.onnx: gives vectors that are not finite" in problems[1]
 
 
+@pytest.mark.parametrize("name", ["id_vectors", "content_vectors", "evidence", "history_weight"])
+def test_every_table_is_looked_at(folder: Path, name: str) -> None:
+    table = np.load(folder / f"{name}.npy")
+    table.flat[2] = np.inf
+    write_npy(folder / f"{name}.npy", table)
+    forge(folder, f"{name}.npy")
+    assert f"{name}.npy: holds a value that is not finite" in verify(folder).problems[0]
+
+
+def test_a_graph_that_cannot_run_is_reported(folder: Path, ids_world: World) -> None:
+    for name in ("user_tower.onnx", "item_tower.onnx"):
+        shutil.copy(ids_world.folder / name, folder / name)
+        forge(folder, name)
+    problems = verify(folder).problems
+    assert len(problems) == 2
+    assert "user_tower.onnx: cannot run on" in problems[0]
+    assert "item_tower.onnx: takes" in problems[1]
+
+
+def test_an_item_tower_of_other_features_is_reported(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["feature_dims"]["audio"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "item_tower.onnx: cannot run on" in verify(folder).problems[0]
+
+
+def test_a_parity_file_that_is_no_json_is_reported(folder: Path) -> None:
+    (folder / "parity.json").write_text("{")
+    forge(folder, "parity.json")
+    assert "parity.json: not readable as JSON" in verify(folder).problems[0]
+
+
 def test_a_failed_parity_is_reported(folder: Path) -> None:
     (folder / "parity.json").write_text(json.dumps({"passed": False}))
     forge(folder, "parity.json")

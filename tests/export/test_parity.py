@@ -5,10 +5,18 @@ import numpy as np
 import pytest
 import torch
 
+from avrec.bundle.embedder import ItemEmbedder
+from avrec.bundle.reader import Bundle
 from avrec.core.query import UserQuery
 from avrec.export.calls import item_calls, spread, user_calls
 from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
-from avrec.export.parity import ParityReport, check_parity, count_equal_lists, relative_errors
+from avrec.export.parity import (
+    ParityReport,
+    check_parity,
+    count_equal_lists,
+    count_equal_new_items,
+    relative_errors,
+)
 from avrec.export.tables import Tables
 from tests.export.world import World
 
@@ -80,6 +88,8 @@ def test_recorded_parity_is_small(world: World) -> None:
     assert parity["passed"] is True and parity["tolerance"] == 1e-4
     assert max(errors) < 1e-5
     assert parity["equal_lists"] == {"onnx": 20, "torchscript": 20} and parity["num_users"] == 20
+    cold = 4 if world.model.item_tower.modalities else 0
+    assert parity["equal_new_items"] == parity["num_new_items"] == cold
     assert "divided by the largest |reference|" in parity["definition"]
     outputs = {"user_tower.vector", "item_tower.item_vector", "item_tower.history_vector"}
     outputs |= {"item_tower.share"} if world.model.item_tower.modalities else set()
@@ -94,12 +104,29 @@ def test_a_planted_difference_is_found(attention_world: World, tables: Tables, t
     }
     with torch.no_grad():
         next(graphs[tower].parameters()).add_(0.01)
-    report = check_parity(attention_world.folder, graphs["item_tower"], graphs["user_tower"], tables)
+    manifest = Bundle.open(attention_world.folder).manifest
+    report = check_parity(attention_world.folder, manifest, graphs["item_tower"], graphs["user_tower"], tables)
     assert not report.passed
     for errors in report.relative_error.values():
         assert {name.split(".")[0] for name, error in errors.items() if error > 1e-4} == {tower}
 
 
-def test_unequal_lists_fail_even_within_the_tolerance() -> None:
-    report = ParityReport({"onnx": {"a": 0.0}}, {"onnx": 3}, num_users=3, num_calls=1, versions={})
-    assert report.passed and not replace(report, equal_lists={"onnx": 2}).passed
+def test_new_items_that_borrow_from_others_are_found(attention_world: World, tables: Tables) -> None:
+    """The graphs are the same; only the stand-ins that the tables were made with differ from the bundle's rule."""
+    embedder = ItemEmbedder.of(Bundle.open(attention_world.folder))
+    cold = np.array([26, 27, 28, 29])
+    assert count_equal_new_items(embedder, tables, cold) == 4
+    history = tables.history_vectors.copy()
+    history[27, 0] += 1e-3
+    item = tables.item_vectors.copy()
+    item[28, -1] += 1e-3
+    other = replace(tables, item_vectors=item, history_vectors=history)
+    assert count_equal_new_items(embedder, other, cold) == 2
+    assert count_equal_new_items(embedder, tables, cold[:0]) == 0
+
+
+def test_unequal_lists_and_new_items_fail_even_within_the_tolerance() -> None:
+    report = ParityReport({"onnx": {"a": 0.0}}, {"onnx": 3}, 3, 1, equal_new_items=2, num_new_items=4, versions={})
+    assert report.passed
+    assert not replace(report, equal_lists={"onnx": 2}).passed
+    assert not replace(report, equal_new_items=1).passed

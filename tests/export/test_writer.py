@@ -21,6 +21,7 @@ from tests.export.world import World
 def test_the_folder_holds_what_the_contract_names(world: World) -> None:
     names = {path.name for path in world.folder.iterdir()}
     arrays = {"user_vectors", "item_vectors", "history_vectors", "history_indptr", "history_item_idx", "history_weight"}
+    arrays |= {"id_vectors", "content_vectors", "evidence"}
     arrays |= {"history_timestamp"} if world.dataset.train.timestamp is not None else set()
     towers = {f"{tower}.{kind}" for tower in ("user_tower", "item_tower") for kind in ("onnx", "pt")}
     others = {"items.parquet", "users.parquet", "manifest.json", "parity.json", "card.md"}
@@ -43,17 +44,18 @@ def test_history_is_the_whole_log(world: World) -> None:
         np.testing.assert_array_equal(getattr(bundle.history, name), getattr(known, name))
 
 
-@pytest.fixture
-def ready_graphs(ids_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def take_graphs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the ONNX files from the bundle that stands already; everything else of the writer runs."""
     monkeypatch.setattr(
-        writer, "export_onnx", lambda graph, path, properties: shutil.copy(ids_world.folder / path.name, path)
+        writer, "export_onnx", lambda graph, path, properties: shutil.copy(world.folder / path.name, path)
     )
 
 
-@pytest.mark.usefixtures("ready_graphs")
-def test_a_bundle_is_replaced_and_nothing_else(ids_world: World, tmp_path: Path) -> None:
+def test_a_bundle_is_replaced_and_nothing_else(
+    ids_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = ids_world
+    take_graphs(world, monkeypatch)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
     with pytest.raises(ArtefactError, match=r"exists and is no bundle, so it is not replaced\. Name another folder"):
@@ -68,14 +70,28 @@ def test_a_bundle_is_replaced_and_nothing_else(ids_world: World, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "new"]
 
 
-@pytest.mark.usefixtures("ready_graphs")
-def test_a_bundle_without_parity_is_not_published(ids_world: World, tmp_path: Path) -> None:
+def test_a_bundle_without_parity_is_not_published(
+    ids_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, model = ids_world, copy.deepcopy(ids_world.model)
+    take_graphs(world, monkeypatch)
     with torch.no_grad():
         model.user_tower.constant_D += 0.01
     with pytest.raises(ArtefactError, match=r"not written, since the exported graphs differ from PyTorch.*user_tower"):
         write_bundle(model, world.catalogue, world.dataset, tmp_path / "bundle", info=BundleInfo(seed=0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_whose_new_items_would_differ_is_not_published(
+    attention_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, model = attention_world, copy.deepcopy(attention_world.model)
+    take_graphs(world, monkeypatch)
+    model.neighbour_vector_ND.neg_()
+    with pytest.raises(
+        ArtefactError, match=r"0 of 4 cold items embed to what the table holds.* stand-ins that are not"
+    ):
+        write_bundle(model, world.catalogue, world.dataset, tmp_path / "bundle", info=BundleInfo(seed=0))
 
 
 def test_model_and_data_must_fit(attention_world: World, tmp_path: Path) -> None:

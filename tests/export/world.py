@@ -18,7 +18,8 @@ from avrec.models.item_tower import ItemTower, OperatingPoint
 from avrec.models.pooling import AttentionPooling, NormalizedSum
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.models.user_tower import UserTower
-from avrec.training.scorer import TwoTowerScorer
+from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
+from avrec.training.scorer import TwoTowerScorer, content_table
 
 NUM_USERS, NUM_ITEMS, ID_DIM, MAX_HISTORY_ITEMS = 20, 30, 6, 6
 FEATURE_DIMS = {"audio": 5, "video": 7}
@@ -49,11 +50,11 @@ class World:
 
 
 def make_dataset(with_features: bool = True, with_time: bool = True) -> Dataset:
-    """20 users with up to 12 events, one without any; 30 items, two cold, some without a modality, one without both."""
+    """20 users with up to 12 events, one without any; 30 items, the last four cold, some without a modality, 4 and 29 without both."""
     draw = np.random.default_rng(0)
     counts = np.append(draw.integers(1, 13, NUM_USERS - 1), 0)
     user_idx = np.repeat(np.arange(NUM_USERS), counts)
-    item_idx = np.concatenate([draw.permutation(NUM_ITEMS - 2)[:count] for count in counts])
+    item_idx = np.concatenate([draw.permutation(NUM_ITEMS - 4)[:count] for count in counts])
     stamps = draw.integers(1_600_000_000, 1_600_000_000 + 90 * 86_400, len(user_idx)) if with_time else None
     weight = draw.integers(1, 4, len(user_idx)).astype(np.float32)
     everything = Interactions.from_events(user_idx, item_idx, NUM_USERS, NUM_ITEMS, weight, stamps)
@@ -62,7 +63,7 @@ def make_dataset(with_features: bool = True, with_time: bool = True) -> Dataset:
     features = {}
     for name, width in FEATURE_DIMS.items() if with_features else ():
         present = draw.random(NUM_ITEMS) > 0.2
-        present[4] = False
+        present[[4, 29]] = False
         values = draw.standard_normal((NUM_ITEMS, width)).astype(np.float32) * present[:, None]
         features[name] = Feature(values, present)
     return Dataset(
@@ -102,11 +103,16 @@ def make_model(dataset: Dataset, kind: str) -> TwoTower:
             parameter.add_(0.5 * torch.randn_like(parameter))
         model.item_evidence_N.copy_(torch.from_numpy(dataset.train.item_counts))
         model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
-        model.neighbour_vector_ND.normal_()
-        model.smoothing_idx_NK.random_(0, NUM_ITEMS)
-        model.smoothing_weight_NK.uniform_(0, 0.3)
     model.set_operating_point(OperatingPoint(kappa=2.0, content_scale=0.7, cold_offset=0.4, neighbour_weight=0.3))
     return model
+
+
+def borrow_from_neighbours(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset) -> None:
+    """Propagated tables, stand-ins of the cold items and smoothed histories, as training leaves them."""
+    content = content_table(model, catalogue) if model.item_tower.modalities else None
+    start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
+    neighbourhoods = Neighbourhoods(dataset.train, content, ~dataset.cold_items)
+    apply_mix(model, start, neighbourhoods, Mix(p3=0.3, jaccard=0.1, content=0.3, smoothing=0.3))
 
 
 def make_world(kind: str, folder: Path) -> World:
@@ -117,6 +123,7 @@ def make_world(kind: str, folder: Path) -> World:
         {name: torch.tensor(feature.values) for name, feature in dataset.features.items()},
         {name: torch.tensor(feature.present) for name, feature in dataset.features.items()},
     )
+    borrow_from_neighbours(model, catalogue, dataset)
     return World(model, catalogue, dataset, write_bundle(model, catalogue, dataset, folder, info=INFO))
 
 

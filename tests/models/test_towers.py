@@ -231,8 +231,9 @@ def test_item_vectors_do_not_depend_on_the_block():
 def test_history_smoothing_mixes_neighbours_content():
     model, catalogue = small_model()
     plain = model.item_vectors(catalogue)[1]
+    model.set_operating_point(OperatingPoint(history_smoothing=0.5))
     model.smoothing_idx_NK[2, :2] = torch.tensor([4, 5])
-    model.smoothing_weight_NK[2, :2] = torch.tensor([0.2, 0.1])
+    model.smoothing_weight_NK[2, :2] = torch.tensor([0.4, 0.2])
     mixed = model.item_vectors(catalogue)[1]
     torch.testing.assert_close(mixed[2, 4:], plain[2, 4:] + 0.2 * plain[4, 4:] + 0.1 * plain[5, 4:])
     torch.testing.assert_close(mixed[:2], plain[:2])

@@ -246,7 +246,7 @@ def test_id_dropout_hides_each_item_from_all_users_of_the_batch(monkeypatch):
     hidden = set(batch.candidate_idx_N[draw < 0.4].tolist())
     assert 2 <= len(hidden) <= len(draw) - 2
     module = module_of(model, dataset, LossWeights(0.0, 0.0, 1.0, id_dropout=0.4))
-    assert float(module.losses(batch)["joint"]) == pytest.approx(Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10)
+    assert module.losses(batch)["joint"].item() == pytest.approx(Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_model_of_ids_alone_trains_without_features():
     model = randomise(make_model(dataset, "none"))
     batch = batch_of(dataset)
     found = module_of(model, dataset, IDS).losses(batch)
-    assert float(found["id"]) == pytest.approx(Naive(model, dataset).loss(batch, "id"), rel=1e-10)
+    assert found["id"].item() == pytest.approx(Naive(model, dataset).loss(batch, "id"), rel=1e-10)
 
 
 def gradients(model: TwoTower, dataset: Dataset, weights: LossWeights) -> dict[str, float]:
@@ -301,7 +301,7 @@ def test_each_loss_falls_when_trained(weights, fusion):
 
     def total() -> float:
         torch.manual_seed(0)
-        return sum(float(value) for batch in batches for value in module.losses(batch).values()) / len(batches)
+        return sum(value.item() for batch in batches for value in module.losses(batch).values()) / len(batches)
 
     before = total()
     for _ in range(5):

@@ -85,6 +85,28 @@ def block_world(seed: int = 0, with_cold: bool = True) -> Dataset:
     )
 
 
+def random_world(num_cold: int, num_warm: int = 90, num_users: int = 40, seed: int = 0) -> Dataset:
+    """Users with 1 to 4 validation targets, warm and cold ones, some of them in train as well; some items lack a modality."""
+    rng = np.random.default_rng(seed)
+    num_items = num_warm + num_cold
+
+    def part(low: int, high: int, items: int, users: int) -> Interactions:
+        counts = rng.integers(low, high, users)
+        chosen = np.concatenate([rng.permutation(items)[:count] for count in counts])
+        weight = rng.integers(1, 4, len(chosen)).astype(np.float32)
+        return Interactions.from_events(np.repeat(np.arange(users), counts), chosen, num_users, num_items, weight)
+
+    features = {}
+    for name, width in (("audio", 4), ("visual", 5)):
+        present = rng.random(num_items) > 0.15
+        values = rng.standard_normal((num_items, width)) * present[:, None]
+        features[name] = Feature(values.astype(np.float32), present)
+    train = part(1, 12, num_warm, num_users - 2)
+    ids = [IdMap([f"{row:03d}" for row in range(number)]) for number in (num_users, num_items)]
+    validation, test = part(1, 5, num_items, num_users), part(1, 2, num_items, num_users)
+    return Dataset("random", "random", ids[0], ids[1], train, validation, test, features)
+
+
 def make_model(
     dataset: Dataset,
     fusion: str = "attention",
@@ -162,3 +184,23 @@ def make_context(
         folder=folder,
         content_items_A=None if content_items is None else torch.tensor(content_items),
     )
+
+
+def state_of(model: TwoTower) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+class Ends(Callback):
+    """Keeps the trained weights at the end of every epoch, as the optimiser left them."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, torch.Tensor]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+        if trainer.fit_loop.epoch_loop.batch_idx + 1 == trainer.num_training_batches:
+            self.states.append(state_of(pl_module.model))

@@ -1,0 +1,63 @@
+"""Somebody's own tables, small: four tastes, of which sound and picture both tell, and items that only the last days know."""
+
+from pathlib import Path
+
+import numpy as np
+
+NUM_TASTES, USERS_EACH, WARM_EACH, COLD_EACH = 4, 15, 14, 6
+NUM_USERS, ITEMS_EACH = NUM_TASTES * USERS_EACH, WARM_EACH + COLD_EACH
+NUM_ITEMS = NUM_TASTES * ITEMS_EACH
+NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 7, 1, 2
+FEATURE_DIMS = {"audio": 6, "visual": 9}
+DAY_SEC = 86_400
+START_SEC = 1_700_000_000
+
+
+def user_id(user: int) -> str:
+    return f"user {user:02d}"
+
+
+def item_id(item: int) -> str:
+    return f"clip-{item:02d}"
+
+
+def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.ndarray:
+    """(users, 10) items in the order of time: seven warm ones, then one and two of which half are new.
+
+    Args:
+        permute_test: what was the test part of a user becomes that of another.
+    """
+    rows = []
+    for user in range(NUM_USERS):
+        first = user // USERS_EACH * ITEMS_EACH
+        warm = first + rng.permutation(WARM_EACH)[: NUM_TRAIN + 2]
+        cold = first + WARM_EACH + rng.permutation(COLD_EACH)[:2]
+        validation = cold[1] if user % 2 else warm[-2]
+        rows.append([*warm[:NUM_TRAIN], validation, warm[-1], cold[0]])
+    items = np.array(rows)
+    if permute_test:
+        items[:, -NUM_TEST:] = items[np.roll(np.arange(NUM_USERS), USERS_EACH + 1), -NUM_TEST:]
+    return items
+
+
+def write_tables(folder: Path, permute_test: bool = False) -> list[str]:
+    """Write interactions.csv, items.csv, users.csv and a matrix for each modality; returns the overrides that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(11)
+    items = chosen_items(rng, permute_test)
+    stamps = START_SEC + np.arange(items.shape[1]) * 3 * DAY_SEC + np.arange(NUM_USERS)[:, None]
+    lines = [
+        f"{user_id(user)},{item_id(item)},{stamp}"
+        for user in range(NUM_USERS)
+        for item, stamp in zip(items[user], stamps[user], strict=True)
+    ]
+    (folder / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n")
+    names = [f"{item_id(item)},Clip {item}" for item in range(NUM_ITEMS)]
+    (folder / "items.csv").write_text("\n".join(["item_id,title", *names]) + "\n")
+    paths = [f"data.interactions={folder / 'interactions.csv'}", f"data.items={folder / 'items.csv'}"]
+    for name, width in FEATURE_DIMS.items():
+        centres = np.repeat(rng.standard_normal((NUM_TASTES, width)), ITEMS_EACH, axis=0)
+        values = centres + 0.4 * rng.standard_normal((NUM_ITEMS, width))
+        np.save(folder / f"{name}.npy", values.astype(np.float32))
+        paths.append(f"+data.features.{name}={folder / f'{name}.npy'}")
+    return ["data=tables", *paths]
