@@ -73,20 +73,21 @@ class ItemEmbedder:
         item, history, share = (
             np.concatenate([block[name] for block in blocks]) for name in ("item_vector", "history_vector", "share")
         )
-        self._lend(item, history)
+        self._lend(item, history, np.logical_or.reduce([inputs[f"mask_{name}"] for name in self._manifest.modalities]))
         return item, history, share
 
-    def _lend(self, item: Float32, history: Float32) -> None:
+    def _lend(self, item: Float32, history: Float32, present: Bool) -> None:
         """Add the stand-ins to both id segments, as the tower would if it were given them.
 
         The content that they are found by comes out of the tower, which is too dear to run twice. Without training events
-        the gate is 0, so the tower's `(1 - g) s w v` is `s w v` (`ItemTower.assemble`).
+        the gate is 0, so the tower's `(1 - g) s w v` is `s w v` (`ItemTower.assemble`). An item without any modality
+        resembles nobody.
         """
         point = self._manifest.operating_point
         if point["neighbour_weight"] == 0:
             return
         id_dim = self._manifest.dims.id_dim
-        lent_ND = point["neighbour_weight"] * self._stand_ins.of(history[:, id_dim:])
+        lent_ND = point["neighbour_weight"] * self._stand_ins.of(history[:, id_dim:] * present[:, None])
         item[:, :id_dim] += point["content_scale"] * lent_ND
         history[:, :id_dim] += lent_ND
 

@@ -31,7 +31,7 @@ class Bundle:
         item_vectors: (N, D + 1 + C) what a user's vector is multiplied with.
         history_vectors: (N, D + C) what the user tower takes of each item of a history.
         id_vectors: (N, D) the trained id vector of each item by itself.
-        content_vectors: (N, C) the fused content of each item by itself.
+        content_vectors: (N, C) the fused content of each item by itself, zero for an item without any modality.
         evidence: (N,) training events of each item; an item with none is cold.
         history: everything each known user is known to have consumed.
     """

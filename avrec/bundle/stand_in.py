@@ -23,7 +23,7 @@ class StandIns:
 
     Args:
         id_vectors: (N, D) id vector of each item; those of untrained items are not read.
-        content_vectors: (N, C) fused content, zero where an item has none.
+        content_vectors: (N, C) fused content, zero for an item without any modality.
         evidence: (N,) training events.
         block_bytes: memory for one block of cosines.
     """

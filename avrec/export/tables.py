@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from avrec.bundle.schema import ITEM_IDS, TIMESTAMPS, USER_IDS
@@ -31,7 +32,7 @@ class Tables:
         user_vectors: (U, D).
         item_vectors: (N, D + 1 + C).
         history_vectors: (N, D + C).
-        content_vectors: (N, C), which the history vectors hold mixed with that of their neighbours.
+        content_vectors: (N, C) fused content by itself, zero for an item without any modality, which resembles nobody.
         history: each user's whole log.
         item_inputs: the item tower's inputs of the whole catalogue by name; of these only `id_vector` and `evidence` are
             stored, the features are for parity alone.
@@ -94,7 +95,8 @@ class Tables:
 def _content_vectors(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
     if not model.item_tower.modalities:
         return np.zeros((model.num_items, 0), np.float32)
-    return content_table(model, catalogue)
+    present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
+    return content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
 
 
 def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ class UserTower(nn.Module):
         train_map: bool = False,
     ) -> None:
         super().__init__()
+        assert id_dim > 0, "the bias column is traced from the id vector's shape"
         self.id_dim = id_dim
         self.content_dim = content_dim
         self.max_history_items = max_history_items
@@ -66,6 +67,6 @@ class UserTower(nn.Module):
             (B, D + 1 + C).
         """
         ids, content = history_vectors.split([self.id_dim, self.content_dim], dim=2)
-        one = user_vector.new_ones(len(user_vector), 1)
+        one = torch.ones_like(user_vector[:, :1])
         id_BD = self.id_vector(user_vector, ids, weights, ages, mask)
         return torch.cat([id_BD, one, self.content_vector(content, weights, ages, mask)], dim=1)

@@ -131,7 +131,7 @@ def tuned_baselines(config: DictConfig, dataset: Dataset) -> dict[str, Measured]
         remembered = [pair for pair in tried if pair[0] == settings]
         tuned = tune(remembered or tried, dataset)
         if not remembered:
-            write_json(record, {"settings": dict(tuned.settings), "trials": [asdict(trial) for trial in tuned.trials]})
+            write_json(record, {"format_version": 1, "settings": dict(tuned.settings), "trials": [asdict(trial) for trial in tuned.trials]})
         measured[str(name)] = Measured([tuned.validation, evaluate(tuned.scorer, dataset, "test")], tuned.settings)
         how = f"the best of {len(tried)} on validation" + (", chosen earlier" if remembered else "")
         print(

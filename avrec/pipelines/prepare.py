@@ -11,7 +11,7 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError, ConfigError
 from avrec.core.files import read_json
-from avrec.data.layout import MANIFEST
+from avrec.data.layout import MANIFEST, PARTS
 from avrec.data.prepare import prepare
 from avrec.data.prepared import load_dataset
 
@@ -27,8 +27,16 @@ def run(config: DictConfig) -> Path:
     folder = prepared_folder(config)
     manifest = read_json(folder / MANIFEST)
     print(f"prepared data set: {folder}")
-    for step in manifest["lineage"]:
-        print(f"  {step['step']:24} {step['rows']:>12,} events")
+    rows = [
+        (f"after {step['step']}" if index else step["step"], step["rows"])
+        for index, step in enumerate(manifest["lineage"])
+    ]
+    counts = manifest["counts"]
+    for name, number in [*rows, *((part, counts[part]["rows"]) for part in PARTS)]:
+        print(f"  {name:24} {number:>12,} events")
+    print(
+        f"  {counts['users']:,} users, {counts['items']:,} items ({counts['items_without_train']:,} without a training event)"
+    )
     print("next: avrec train data=prepared data.path=" + str(folder))
     return folder
 

@@ -1,6 +1,8 @@
 """`avrec train`: prepare, fit, calibrate on validation, and evaluate once."""
 
 import json
+import logging
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ class TrainResult:
 
 def run(config: DictConfig) -> TrainResult:
     """Train a model; unless this is a trial of a sweep, evaluate it on the test part beside tuned baselines."""
+    _quieten()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_num_threads(int(config.num_threads))
     folder = Path(config.run_dir)
@@ -82,6 +85,12 @@ def run(config: DictConfig) -> TrainResult:
     return TrainResult(calibrated.objective, folder / MODEL_FILE, metrics)
 
 
+def _quieten() -> None:
+    """Leave out what Lightning says about hardware that is not there, its tips, and its own deprecations."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="pytorch_lightning")
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
@@ -105,6 +114,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         ConfigError: the folder belongs to a run of other settings, data or code.
     """
     record = folder / CLAIM_FILE
+    identity = {"format_version": 1} | identity
     if record.is_file():
         found = read_json(record)
         changed = _differences(found, json.loads(json.dumps(identity)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_only
 
 from avrec.core.arrays import Bool, Float32
 from avrec.core.dataset import Dataset
@@ -43,7 +43,7 @@ def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> li
     summaries = []
     with own_ranks():
         for index, stage in enumerate(stages):
-            rank_zero_info(f"stage {index + 1}/{len(stages)}: {stage.name}")
+            rank_zero_only(print)(f"stage {index + 1}/{len(stages)}: {stage.name}", flush=True)
             summaries.append(run_stage(model, stage, index, context))
     return summaries
 
@@ -89,6 +89,14 @@ def calibrate(
     return Calibrated(
         {rule: found.point for rule, found in chosen.items()}, pareto(points), mix, chosen["overall"].score
     )
+
+
+def _comparable_content(model: TwoTower, catalogue: CatalogueFeatures) -> Float32 | None:
+    """Fused content (N, C), zero for an item without any modality: the vector that stands for nothing resembles nobody."""
+    if not model.item_tower.modalities:
+        return None
+    present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
+    return content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
 
 
 def _score_of(

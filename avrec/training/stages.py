@@ -124,7 +124,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         "best_epoch": int(load_tensors(Path(best.best_model_path))["epoch"]),
     }
     if trainer.is_global_zero:
-        write_json(done, summary)
+        write_json(done, {"format_version": 1} | summary)
     return summary
 
 

@@ -1,5 +1,6 @@
 """The console command: verbs, help, exit codes, and errors without a wall of traceback."""
 
+import os
 import subprocess
 import sys
 import time
@@ -157,6 +158,23 @@ def test_an_error_of_the_users_is_a_message_and_an_exit_code(train, runs, error,
 def test_every_error_class_has_an_exit_code():
     kinds = {kind for kind, _ in EXIT_CODES}
     assert set(AvrecError.__subclasses__()) | {AvrecError} == kinds
+
+
+@pytest.mark.parametrize("verb", ["recommend", "verify"])
+def test_a_verb_that_only_reads_leaves_nothing_and_needs_no_torch(verb, tmp_path):
+    code = (
+        "import sys\n"
+        "from avrec.cli import main\n"
+        f"sys.argv = ['avrec', 'bundle_dir=absent']\ncode = main({verb!r})\n"
+        "print(code, 'torch' in sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == "4 False\n"
+    assert answer.stderr.startswith(f"avrec {verb}: absent")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_debug_shows_the_traceback(train, runs, monkeypatch):

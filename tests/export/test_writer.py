@@ -31,7 +31,7 @@ def test_the_folder_holds_what_the_contract_names(world: World) -> None:
     assert manifest["format_version"] == 1 and manifest["seed"] == 3 and manifest["config"] == {"model": {"dim": 6}}
     assert manifest["operating_point_name"] == "cold98"
     assert manifest["operating_point"] == pytest.approx(
-        {"kappa": 2, "content_scale": 0.7, "cold_offset": 0.4, "neighbour_weight": 0.3}
+        {"kappa": 2, "content_scale": 0.7, "cold_offset": 0.4, "neighbour_weight": 0.3, "history_smoothing": 0.25}
     )
     assert manifest["metrics"] == {"test/recall@20": 0.25, "test/cold/recall@20": None}
     assert list(manifest["modalities"]) == list(world.model.item_tower.modalities)

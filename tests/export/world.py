@@ -103,16 +103,19 @@ def make_model(dataset: Dataset, kind: str) -> TwoTower:
             parameter.add_(0.5 * torch.randn_like(parameter))
         model.item_evidence_N.copy_(torch.from_numpy(dataset.train.item_counts))
         model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
-    model.set_operating_point(OperatingPoint(kappa=2.0, content_scale=0.7, cold_offset=0.4, neighbour_weight=0.3))
+    model.set_operating_point(OperatingPoint(2.0, 0.7, 0.4, neighbour_weight=0.3, history_smoothing=0.25))
     return model
 
 
 def borrow_from_neighbours(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset) -> None:
     """Propagated tables, stand-ins of the cold items and smoothed histories, as training leaves them."""
-    content = content_table(model, catalogue) if model.item_tower.modalities else None
+    content = None
+    if model.item_tower.modalities:
+        present = np.logical_or.reduce([feature.present for feature in dataset.features.values()])
+        content = content_table(model, catalogue) * present[:, None]
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
     neighbourhoods = Neighbourhoods(dataset.train, content, ~dataset.cold_items)
-    apply_mix(model, start, neighbourhoods, Mix(p3=0.3, jaccard=0.1, content=0.3, smoothing=0.3))
+    apply_mix(model, start, neighbourhoods, Mix(p3=0.3, jaccard=0.1, content=0.3))
 
 
 def make_world(kind: str, folder: Path) -> World:

@@ -1,4 +1,4 @@
-"""Somebody's own tables, small: four tastes, of which sound and picture both tell, and items that only the last days know."""
+"""Somebody's own tables, small: four tastes, of which sound and picture tell a little, and items that only the last days know."""
 
 from pathlib import Path
 
@@ -24,6 +24,8 @@ def item_id(item: int) -> str:
 def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.ndarray:
     """(users, 10) items in the order of time: seven warm ones, then one and two of which half are new.
 
+    Two of the warm ones are of the next taste.
+
     Args:
         permute_test: what was the test part of a user becomes that of another.
     """
@@ -31,6 +33,8 @@ def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.nda
     for user in range(NUM_USERS):
         first = user // USERS_EACH * ITEMS_EACH
         warm = first + rng.permutation(WARM_EACH)[: NUM_TRAIN + 2]
+        warm[:2] = (warm[:2] + ITEMS_EACH) % NUM_ITEMS
+        warm = rng.permutation(warm)
         cold = first + WARM_EACH + rng.permutation(COLD_EACH)[:2]
         validation = cold[1] if user % 2 else warm[-2]
         rows.append([*warm[:NUM_TRAIN], validation, warm[-1], cold[0]])
@@ -57,7 +61,7 @@ def write_tables(folder: Path, permute_test: bool = False) -> list[str]:
     paths = [f"data.interactions={folder / 'interactions.csv'}", f"data.items={folder / 'items.csv'}"]
     for name, width in FEATURE_DIMS.items():
         centres = np.repeat(rng.standard_normal((NUM_TASTES, width)), ITEMS_EACH, axis=0)
-        values = centres + 0.4 * rng.standard_normal((NUM_ITEMS, width))
+        values = centres + 1.2 * rng.standard_normal((NUM_ITEMS, width))
         np.save(folder / f"{name}.npy", values.astype(np.float32))
         paths.append(f"+data.features.{name}={folder / f'{name}.npy'}")
     return ["data=tables", *paths]

@@ -1,6 +1,7 @@
 """The frontier against the evaluator itself, setting by setting, and the rules that choose."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -28,16 +29,20 @@ from tests.evaluation.world import naive_rank
 from tests.training.world import IDS, block_world, make_model, random_world, randomise, without_test
 
 GRID = CalibrationGrid(
-    kappas=(0.0, 4.0), scales=(0.5, 2.0), neighbour_weights=(0.0, 0.3), offsets=(-2.0, -0.5, 0.0, 0.7)
+    kappas=(0.0, 4.0),
+    scales=(0.5, 2.0),
+    neighbour_weights=(0.0, 0.3),
+    smoothings=(0.0, 0.4),
+    offsets=(-2.0, -0.5, 0.0, 0.7),
 )
 
 
-def model_of(dataset: Dataset, fusion: str, smoothing: float = 0.0, **options: object) -> TwoTower:
-    """Random numbers everywhere, with the stand-ins and the smoothing of the data."""
+def model_of(dataset: Dataset, fusion: str, **options: object) -> TwoTower:
+    """Random numbers everywhere, with the stand-ins and the neighbours of the data."""
     model = randomise(make_model(dataset, fusion, **options), size=0.5)
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
     content = content_table(model, catalogue_features(dataset, model.item_tower.modalities))
-    apply_mix(model, start, Neighbourhoods(dataset.train, content, ~dataset.cold_items), Mix(p3=0.2, smoothing=smoothing))
+    apply_mix(model, start, Neighbourhoods(dataset.train, content, ~dataset.cold_items), Mix(p3=0.2))
     return model
 
 
@@ -45,9 +50,11 @@ def compare_with_evaluator(model: TwoTower, dataset: Dataset, grid: CalibrationG
     """Put every setting into the model and ask the evaluator."""
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     points = frontier(model, catalogue, without_test(dataset), dataset.cold_items, grid, block)
-    assert len(points) == len(grid.kappas) * len(grid.scales) * len(grid.neighbour_weights) * len(grid.offsets)
+    axes = (grid.kappas, grid.scales, grid.neighbour_weights, grid.smoothings, grid.offsets)
+    assert len({point.point for point in points}) == len(points) == math.prod(map(len, axes))
     assert {point.point.kappa for point in points} == set(grid.kappas)
     assert {point.point.neighbour_weight for point in points} == set(grid.neighbour_weights)
+    assert {point.point.history_smoothing for point in points} == set(grid.smoothings)
     for point in points:
         model.set_operating_point(point.point)
         metrics = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
@@ -58,14 +65,14 @@ def compare_with_evaluator(model: TwoTower, dataset: Dataset, grid: CalibrationG
 
 @pytest.mark.parametrize("num_cold", [5, 80], ids=["few cold", "many cold"])
 @pytest.mark.parametrize(
-    ("fusion", "smoothing", "options"),
-    [("attention", 0.0, {}), ("concatenation", 0.3, {}), ("attention", 0.2, {"tied": False, "user_table": True})],
-    ids=["attention", "concatenation, smoothed", "untied, own vectors, smoothed"],
+    ("fusion", "options"),
+    [("attention", {}), ("concatenation", {}), ("attention", {"tied": False, "user_table": True})],
+    ids=["attention", "concatenation", "untied, own vectors"],
 )
-def test_every_setting_scores_as_the_evaluator_says(fusion, smoothing, options, num_cold):
+def test_every_setting_scores_as_the_evaluator_says(fusion, options, num_cold):
     dataset = random_world(num_cold)
     assert dataset.validation.user_counts.max() > 1
-    points = compare_with_evaluator(model_of(dataset, fusion, smoothing, **options), dataset, GRID)
+    points = compare_with_evaluator(model_of(dataset, fusion, **options), dataset, GRID)
     for name in ("recall", "cold_recall", "warm_recall"):
         assert len({round(getattr(point, name), 6) for point in points}) > 3
 
@@ -74,7 +81,7 @@ def test_the_operating_point_stays_as_it_was():
     dataset = random_world(20)
     model = model_of(dataset, "attention")
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
-    before = OperatingPoint(2.0, 0.5, 0.25, 0.125)
+    before = OperatingPoint(2.0, 0.5, 0.25, 0.125, 0.75)
     frontier(model, catalogue, dataset, dataset.cold_items, GRID)
     model.set_operating_point(before)
     found = frontier(model, catalogue, dataset, dataset.cold_items, GRID)
@@ -103,7 +110,7 @@ def test_exact_ties_count_half_as_in_the_evaluator():
     dataset, model = tied_world()
     model.user_tower.content_pooling.exponent = 0.0
     # An offset of 0 puts cold items without a match exactly on the level of a warm one.
-    grid = CalibrationGrid(kappas=(0.0,), scales=(1.0,), neighbour_weights=(0.0,), offsets=(-1.0, 0.0, 0.5))
+    grid = CalibrationGrid(kappas=(0.0,), scales=(1.0,), neighbour_weights=(0.0,), smoothings=(0.0,), offsets=(-1.0, 0.0, 0.5))
     points = compare_with_evaluator(model, dataset, grid)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     model.set_operating_point(points[1].point)
@@ -155,7 +162,7 @@ def test_pseudo_cold_items_count_as_cold():
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     cold = np.zeros(dataset.num_items, np.bool_)
     cold[::4] = True
-    grid = CalibrationGrid(scales=(1.0,), kappas=(0.0,), neighbour_weights=(0.2,), offsets=(-0.5, 0.3))
+    grid = CalibrationGrid((0.0,), (1.0,), (0.2,), (0.0,), offsets=(-0.5, 0.3))
     points = frontier(model, catalogue, dataset, cold, grid)
     for point in points:
         scorer = TwoTowerScorer(model, catalogue)
@@ -226,7 +233,7 @@ def test_the_pareto_frontier_by_a_loop():
     assert (choose(points, "cold98").score, choose(points, "cold98").cold_recall) in unbeaten
 
 
-MIXES = (Mix(), Mix(p3=0.3, content=0.2, smoothing=0.3))
+MIXES = (Mix(), Mix(p3=0.3, content=0.2))
 
 
 def test_calibration_never_reads_the_test_part():
@@ -245,7 +252,7 @@ def test_the_calibrated_model_scores_what_was_promised():
     model = randomise(make_model(dataset), size=0.1)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     found = calibrate(model, catalogue, dataset, MIXES, GRID)
-    by_rule = {rule: point for rule, point in found.operating_points.items()}
+    by_rule = found.operating_points
     assert model.item_tower.operating_point.content_scale == pytest.approx(by_rule["overall"].content_scale)
     metrics = evaluate(TwoTowerScorer(model, catalogue), dataset, "validation", (20,)).metrics
     assert found.objective == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-6)

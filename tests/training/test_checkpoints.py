@@ -33,7 +33,7 @@ CONFIG = {
     "user_table": {"_target_": MODELS + "id_table.UserTable", "_partial_": True, "enabled": True},
     "seed": 7,
 }
-POINTS = {"overall": OperatingPoint(2.0, 0.5, 0.25, 0.125), "cold98": OperatingPoint(cold_offset=1.5)}
+POINTS = {"overall": OperatingPoint(2.0, 0.5, 0.25, 0.125, 0.75), "cold98": OperatingPoint(cold_offset=1.5)}
 
 
 class Trap:

@@ -1,0 +1,265 @@
+"""From somebody's own tables to served recommendations: prepare, train, evaluate, export, verify, recommend."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import avrec
+from avrec.build.model import load
+from avrec.core.dataset import tie_order
+from avrec.core.query import UserQuery
+from avrec.data.prepared import load_dataset
+from avrec.retrieval.exact import top_of_scores
+from avrec.training.scorer import TwoTowerScorer, catalogue_features
+from tests.pipelines.conftest import Run, only_test, python, read
+from tests.pipelines.world import NUM_ITEMS, NUM_USERS, item_id, user_id
+
+SLICES = ("", "cold/", "warm/", "cold_only/")
+
+
+def test_prepare_tells_what_became_of_the_log(console, tables, prepared):
+    lines = console("prepare", *tables).out.splitlines()
+    assert lines[0] == f"prepared data set: {prepared.relative_to(console.folder)}"
+    assert [line.split() for line in lines[1:6]] == [
+        ["read", "600", "events"],
+        ["after", "duplicates", "600", "events"],
+        ["train", "420", "events"],
+        ["validation", "60", "events"],
+        ["test", "120", "events"],
+    ]
+    assert lines[6] == "  60 users, 80 items (24 without a training event)"
+
+
+def test_training_on_tables_finds_what_prepare_made(console, tables, prepared):
+    again = console.train("from_tables", *tables, "stages=ids", "stages.ids.max_epochs=1", "baseline=[]", "id_dim=4")
+    assert "preparing" not in again.answer.out
+    assert again.record["prepared"] == str(prepared)
+
+
+def test_a_run_is_one_folder(run):
+    assert {path.name for path in run.folder.iterdir()} >= {
+        ".hydra",
+        "checkpoints",
+        "logs",
+        "metrics.json",
+        "model.pt",
+        "run.json",
+    }
+    assert {path.name for path in (run.folder / "checkpoints" / "0_joint").iterdir()} == {
+        "best.ckpt",
+        "done.json",
+        "last.ckpt",
+    }
+    assert not list(run.folder.rglob("*.tmp"))
+
+
+def test_metrics_hold_every_number_and_where_it_came_from(run, prepared):
+    metrics = run.metrics
+    for part in SLICES:
+        for name in ("recall", "ndcg", "mrr"):
+            for cutoff in (10, 20, 50):
+                assert 0 <= metrics[f"test/{part}{name}@{cutoff}"] <= 1
+    assert 0 < metrics["test/coverage@20"] <= 1
+    assert metrics["test/recall@20"] > metrics["baselines"]["popularity"]["test/recall@20"] + 0.1
+    assert metrics["test/cold/recall@20"] > 0.2
+    assert metrics["data_hash"] == read(prepared / "manifest.json")["content_hash"]
+    assert metrics["code_version"] == avrec.__version__
+    assert metrics["seeds"] == [42]
+    assert metrics["settings"]["calibration"] == "overall"
+    assert metrics["settings"]["config"]["id_dim"] == 16
+    assert metrics["settings"]["config"]["seed"] == 42
+    assert metrics["settings"]["operating_point"] == run.record["operating_points"]["overall"]
+    assert metrics["protocol"]["test"].startswith(
+        "test: mean over 60 users with 120 targets; all 80 items ranked, 24 of them never trained; "
+        "each user's train and validation items masked; a tie counts half in a rank"
+    )
+    assert metrics["counts"]["test"]["cold/targets"] == 60
+    best = max(point["recall@20"] + point["ndcg@20"] for point in metrics["frontier"])
+    assert best == pytest.approx(run.record["validation_objective"], abs=1e-6)
+
+
+def test_baselines_and_controls_stand_beside_the_model(run):
+    baselines = run.metrics["baselines"]
+    assert set(baselines) >= {"popularity", "ease", "content_knn", "ids only", "content only", "overall, content permuted"}
+    assert baselines["ease"]["settings"]["regularisation"] in (20.0, 35.0, 50.0, 100.0, 200.0, 500.0)
+    assert {"validation/recall@20", "test/recall@20", "test/cold/recall@20"} <= set(baselines["ease"])
+    assert baselines["ids only"]["test/cold/recall@20"] == 0
+    permuted = baselines["overall, content permuted"]
+    assert permuted["test/cold_only/recall@10"] < run.metrics["test/cold_only/recall@10"] - 0.2
+    comparison = run.metrics["comparisons"]["popularity"]
+    assert {"difference", "p_value"} <= set(comparison)
+    assert comparison["difference"] == pytest.approx(
+        run.metrics["test/recall@20"] - baselines["popularity"]["test/recall@20"], abs=1e-9
+    )
+
+
+def test_the_terminal_shows_the_table_and_the_next_command(run):
+    text = run.answer.out
+    assert f"avrec {avrec.__version__}: tables (" in text
+    assert "60 users, 80 items (24 cold), 420 / 60 / 120 events, modalities ['audio', 'visual']" in text
+    assert "tables, test part, seed 42" in text
+    assert "frontier on validation" in text
+    number = f"{run.metrics['test/recall@20']:.4f}".removeprefix("0")
+    row = next(line for line in text.splitlines() if line.lstrip().startswith("overall *"))
+    assert number in row
+    assert text.splitlines()[-1] == f"next: avrec export ckpt={run.model} bundle_dir={run.folder / 'bundle'}"
+
+
+def test_evaluate_repeats_the_numbers_of_training_exactly(console, run):
+    console("evaluate", f"ckpt={run.model}", "baseline=[popularity,ease,content_knn]", "run_dir=again")
+    again = read(console.folder / "again" / "metrics.json")
+    assert again == run.metrics
+
+
+def test_another_calibration_reports_the_other_point(console, run):
+    console("evaluate", f"ckpt={run.model}", "calibration=cold98", "baseline=[]", "run_dir=cold98")
+    cold = read(console.folder / "cold98" / "metrics.json")
+    points = run.record["operating_points"]
+    assert points["cold98"] != points["overall"]
+    assert cold["settings"]["calibration"] == "cold98"
+    assert cold["settings"]["operating_point"] == points["cold98"]
+    assert only_test(cold) == only_test(run.metrics["baselines"]["cold98"])
+    assert only_test(cold) != only_test(run.metrics)
+    best = max(point["recall@20"] + point["ndcg@20"] for point in run.metrics["frontier"])
+    kept = [point for point in run.metrics["frontier"] if point["recall@20"] + point["ndcg@20"] >= 0.98 * best]
+    chosen = next(point for point in kept if all(math.isclose(point[key], value) for key, value in points["cold98"].items()))
+    assert chosen["cold/recall@20"] == max(point["cold/recall@20"] for point in kept)
+
+
+def test_the_bundle_is_whole_and_says_so(console, run, bundle):
+    manifest = read(bundle / "manifest.json")
+    assert manifest["data_hash"] == run.metrics["data_hash"]
+    assert manifest["seed"] == 42
+    answer = console("verify", f"bundle_dir={bundle}")
+    assert answer.out.startswith(f"bundle {bundle}: ")
+    assert answer.out.rstrip().endswith("verified")
+
+
+def test_export_names_the_next_command(console, run, tmp_path):
+    answer = console("export", f"ckpt={run.model}", f"bundle_dir={tmp_path / 'other'}", "calibration=cold98")
+    assert answer.out.splitlines()[-1] == f"next: avrec recommend bundle_dir={tmp_path / 'other'} user=USER_ID"
+    manifest = read(tmp_path / "other" / "manifest.json")
+    assert "cold98" in json.dumps(manifest["operating_point"])
+
+
+WITHOUT_TORCH = """
+import json, sys
+from pathlib import Path
+from avrec.bundle.reader import Bundle
+from avrec.bundle.recommender import Recommender
+
+bundle, users, history, k, out = sys.argv[1], *map(json.loads, sys.argv[2:5]), sys.argv[5]
+recommender = Recommender(Bundle.open(Path(bundle)))
+lists = recommender.for_users(users, k) + recommender.for_histories([history], k)
+heavy = [name for name in ("torch", "pytorch_lightning") if name in sys.modules]
+answers = [{"items": one.item_ids, "scores": one.scores, "how": one.how} for one in lists]
+Path(out).write_text(json.dumps({"heavy": heavy, "answers": answers}))
+"""
+
+
+def test_the_bundle_recommends_what_the_model_would_and_needs_no_torch(run, bundle, prepared, tmp_path):
+    """Every user, and a stranger with the same history, whose list is the user's: there is no user table here."""
+    dataset = load_dataset(prepared)
+    model = load(run.model, "overall").model
+    scorer = TwoTowerScorer(model, catalogue_features(dataset, model.item_tower.modalities))
+    everything = dataset.history("test").merged(dataset.test)
+    users = np.arange(NUM_USERS)
+    query = UserQuery.of_users(users, everything)
+    scores = scorer.score(query)
+    scores[query.row, query.item_idx] = -np.inf
+    k = 15
+    expected, _ = top_of_scores(scores, k, tie_order(dataset.items))
+
+    words = [json.dumps([user_id(user) for user in users]), json.dumps([item_id(3), item_id(5)]), k, tmp_path / "out.json"]
+    python("-c", WITHOUT_TORCH, bundle, *words, cwd=tmp_path)
+    found = read(tmp_path / "out.json")
+    assert found["heavy"] == []
+    lists = found["answers"]
+    assert [one["how"] for one in lists] == ["known user"] * NUM_USERS + ["history"]
+    for user in users:
+        close = scores[user, dataset.items.index(lists[user]["items"])]
+        assert np.allclose(lists[user]["scores"], close, rtol=1e-4, atol=1e-5)
+        assert np.allclose(scores[user, expected[user]], close, rtol=0, atol=1e-5 * np.abs(close).max())
+    seen = {(row, item) for row, item in zip(query.row.tolist(), query.item_idx.tolist(), strict=True)}
+    assert not any((user, dataset.items.index([item])[0]) in seen for user in users for item in lists[user]["items"])
+    assert len(lists[-1]["items"]) == k
+    assert not {item_id(3), item_id(5)} & set(lists[-1]["items"])
+
+
+def test_recommend_on_the_console(console, bundle):
+    one = console("recommend", f"bundle_dir={bundle}", "user='user 07'", "k=3").out
+    assert "user 07: answered from known user" in one
+    assert one.count("clip-") == 3
+    two = console("recommend", f"bundle_dir={bundle}", "user=['user 07','user 11']", "k=2").out
+    assert two.count("clip-") == 4
+    stranger = console("recommend", f"bundle_dir={bundle}", "history=[clip-01,clip-02]", "k=4").out
+    assert "history: answered from history" in stranger
+    assert stranger.count("clip-") == 4
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(console, data, run):
+    same = console.train("same", *data)
+    assert same.metrics == run.metrics
+    before, after = run.tensors, same.tensors
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    other = console.train("other", *data, "seed=43", "baseline=[]")
+    assert other.metrics["seeds"] == [43]
+    assert not np.array_equal(other.tensors["item_table.output_ND"], before["item_table.output_ND"])
+    assert only_test(other.metrics) != only_test(run.metrics)
+
+
+def test_a_sweep_leaves_the_test_part_alone(console, data):
+    console("train", "-m", *data, "seed=1,2", "task_name=swept")
+    (sweep,) = (console.folder / "sweeps" / "swept").iterdir()
+    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert not list(sweep.rglob("metrics.json"))
+    trials = [Run(sweep / name, None) for name in "01"]
+    assert [trial.record["seed"] for trial in trials] == [1, 2]
+    assert all("test/" not in json.dumps(trial.record) for trial in trials)
+    assert not np.array_equal(trials[0].tensors["item_table.output_ND"], trials[1].tensors["item_table.output_ND"])
+
+
+def test_a_trial_returns_its_validation_objective(console, data, run):
+    from avrec.build.compose import compose
+    from avrec.pipelines.train import run as train
+
+    config = compose("train", [*data, f"run_dir={console.folder / 'trial'}", "multirun=true"])
+    result = train(config)
+    assert result.metrics == {}
+    assert result.objective == run.record["validation_objective"]
+    assert not (console.folder / "trial" / "metrics.json").exists()
+
+
+def test_other_test_labels_change_no_choice(console, run, tmp_path_factory):
+    """The last two events of every user are another's: the checkpoints, the point and the objective stay."""
+    from tests.pipelines.conftest import SMALL
+    from tests.pipelines.world import write_tables
+
+    words = write_tables(console.folder / "permuted", permute_test=True)
+    permuted = console.train("permuted_run", *words, *SMALL)
+    assert permuted.metrics["data_hash"] != run.metrics["data_hash"]
+    assert only_test(permuted.metrics) != only_test(run.metrics)
+    for key in ("operating_points", "propagation", "stages", "validation_objective"):
+        assert permuted.record[key] == run.record[key]
+    before, after = run.tensors, permuted.tensors
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    chosen = [one.metrics["baselines"]["ease"]["settings"] for one in (run, permuted)]
+    assert chosen[0] == chosen[1]
+
+
+def test_curves_for_csv_and_tensorboard(run):
+    logs = run.folder / "logs" / "joint"
+    header = (logs / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"epoch", "step", "train/loss", "val/objective", "val/recall@20", "val/content/recall@20"} <= set(header)
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 1
+
+
+def test_a_model_file_holds_plain_values_only(run):
+    value = torch.load(run.model, weights_only=True)
+    assert value["config"]["seed"] == 42
+    assert str(run.folder) not in json.dumps({key: value[key] for key in value if key != "state_dict"}, default=str)
+    assert NUM_ITEMS == len(value["state_dict"]["item_table.output_ND"])
