@@ -56,7 +56,8 @@ class ItemEmbedder:
 
         Raises:
             AvrecError: the bundle has no modality.
-            DataError: an unknown modality, another width or length than the rest, or a present feature is not finite.
+            DataError: an unknown modality, another width or length than the rest, or a present feature or what comes out
+                is not finite.
         """
         if not self._manifest.modalities:
             raise AvrecError("this bundle was trained on ids alone and cannot embed new items. Train with features.")
@@ -73,6 +74,14 @@ class ItemEmbedder:
         item, history, share = (
             np.concatenate([block[name] for block in blocks]) for name in ("item_vector", "history_vector", "share")
         )
+        bad = np.flatnonzero(~np.isfinite(item).all(axis=1) | ~np.isfinite(history).all(axis=1))
+        if len(bad):
+            raise DataError(
+                [
+                    f"row {bad[0]}: the item tower gives a vector that is not finite ({len(bad)} such rows). "
+                    "Look for extreme features; if there are none, verify the bundle."
+                ]
+            )
         self._lend(item, history, np.logical_or.reduce([inputs[f"mask_{name}"] for name in self._manifest.modalities]))
         return item, history, share
 

@@ -9,8 +9,7 @@ from avrec.bundle.embedder import ItemEmbedder
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
 from avrec.bundle.schema import ITEM_TOWER, MANIFEST, PARITY, USER_TOWER
-from avrec.core.arrays import Float32
-from avrec.core.errors import ArtefactError, AvrecError
+from avrec.core.errors import ArtefactError, AvrecError, DataError
 from avrec.core.files import read_json
 from avrec.core.query import UserQuery
 
@@ -55,7 +54,8 @@ def verify(folder: str | Path) -> VerifyReport:
         return VerifyReport(folder, 0, 0, (str(error),), ())
     records = bundle.manifest.files
     problems = _table_problems(bundle)
-    for check in (_check_user_tower, _check_item_tower, _check_parity):
+    towers = [] if problems else [_check_user_tower, _check_item_tower]  # they run on the tables
+    for check in [*towers, _check_parity]:
         try:
             check(bundle)
         except AvrecError as error:
@@ -86,20 +86,20 @@ def _table_problems(bundle: Bundle) -> list[str]:
 def _check_user_tower(bundle: Bundle) -> None:
     users = np.unique(np.linspace(0, len(bundle.users) - 1, min(NUM_USERS, len(bundle.users))).astype(np.int64))
     vectors = Recommender(bundle).user_vectors(UserQuery.of_users(users, bundle.history))
-    _refuse_non_finite(bundle, USER_TOWER, vectors)
+    if not np.isfinite(vectors).all():
+        path = bundle.folder / f"{USER_TOWER}.onnx"
+        raise ArtefactError(f"{path}: gives vectors that are not finite. Train and export again.")
 
 
 def _check_item_tower(bundle: Bundle) -> None:
     embedder = ItemEmbedder.of(bundle)
     if bundle.manifest.modalities:
         one = {name: np.zeros((1, width), np.float32) for name, width in bundle.manifest.feature_dims.items()}
-        _refuse_non_finite(bundle, ITEM_TOWER, *embedder.embed(one))
-
-
-def _refuse_non_finite(bundle: Bundle, tower: str, *vectors: Float32) -> None:
-    if not all(np.isfinite(some).all() for some in vectors):
-        path = bundle.folder / f"{tower}.onnx"
-        raise ArtefactError(f"{path}: gives vectors that are not finite. Train and export again.")
+        try:
+            embedder.embed(one)
+        except DataError as error:
+            path = bundle.folder / f"{ITEM_TOWER}.onnx"
+            raise ArtefactError(f"{path}: cannot embed an item of zeros ({error})") from error
 
 
 def _check_parity(bundle: Bundle) -> None:

@@ -32,9 +32,9 @@ DEFINITION = (
     "relative error: the largest |difference| of one output of one call, divided by the largest |reference| of that output, "
     "the worst over all calls. A user's top 20 is equal when the candidate's item at each rank has a reference score within "
     "1e-5 * max(1, the user's largest |score|) of the reference's item at that rank; consumed items are left out. "
-    "New items: the catalogue's cold items, embedded from their features as an upload would be with the ONNX graph. One is "
-    "equal when both its vectors are within the tolerance, relative to the largest |number| of the tables' rows. At least "
-    "half must be: another rule for the stand-ins would move nearly all, a tie at the tenth neighbour a few."
+    "New items: the catalogue's cold items with content, embedded from their features as an upload would be, with the ONNX "
+    "graph. One is equal when both its vectors are within the tolerance, relative to the largest |number| of the tables' "
+    "rows. At least half must be: another rule for the stand-ins would move nearly all, a tie at the tenth neighbour a few."
 )
 
 
@@ -48,7 +48,7 @@ class ParityReport:
         num_users: users whose lists were compared.
         num_calls: calls of the two towers that were compared.
         equal_new_items: cold items that embed from their features to what the tables hold.
-        num_new_items: cold items that were embedded; 0 without modalities.
+        num_new_items: cold items that were embedded; 0 where none has content.
         versions: of the libraries.
         tolerance: for the relative errors.
         definition: what the numbers mean.
@@ -109,7 +109,7 @@ def check_parity(
         equal[backend] = count_equal_lists(
             reference, candidates[USER_TOWER](batch)["vector"], tables.item_vectors, query
         )
-    new_items = _cold_items(tables) if manifest.modalities else np.zeros(0, np.int64)
+    new_items = _cold_items(tables)
     return ParityReport(
         relative_error=errors,
         equal_lists=equal,
@@ -192,7 +192,7 @@ def count_equal_lists(reference: Float32, candidate: Float32, item_vectors: Floa
 
 
 def _cold_items(tables: Tables) -> Int64:
-    cold = np.flatnonzero(tables.item_inputs["evidence"] <= 0)
+    cold = np.flatnonzero((tables.item_inputs["evidence"] <= 0) & tables.content_vectors.any(axis=1))
     return cold[spread(len(cold), NUM_NEW_ITEMS)]
 
 

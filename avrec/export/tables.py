@@ -96,7 +96,8 @@ def _content_vectors(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
     if not model.item_tower.modalities:
         return np.zeros((model.num_items, 0), np.float32)
     present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
-    return content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
+    content_NC: Float32 = content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
+    return content_NC
 
 
 def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:

@@ -120,7 +120,7 @@ def tuned_baselines(config: DictConfig, dataset: Dataset) -> dict[str, Measured]
     The choice depends on data and grid alone, so it is kept below `data_dir`: later runs fit the chosen setting only.
     """
     measured: dict[str, Measured] = {}
-    for name, node in config.baseline.items():
+    for name, node in (config.get("baseline") or {}).items():
         if node.get("needs_features") and not dataset.features:
             print(f"baseline {name}: left out, the data set has no features")
             continue
@@ -131,7 +131,14 @@ def tuned_baselines(config: DictConfig, dataset: Dataset) -> dict[str, Measured]
         remembered = [pair for pair in tried if pair[0] == settings]
         tuned = tune(remembered or tried, dataset)
         if not remembered:
-            write_json(record, {"format_version": 1, "settings": dict(tuned.settings), "trials": [asdict(trial) for trial in tuned.trials]})
+            write_json(
+                record,
+                {
+                    "format_version": 1,
+                    "settings": dict(tuned.settings),
+                    "trials": [asdict(trial) for trial in tuned.trials],
+                },
+            )
         measured[str(name)] = Measured([tuned.validation, evaluate(tuned.scorer, dataset, "test")], tuned.settings)
         how = f"the best of {len(tried)} on validation" + (", chosen earlier" if remembered else "")
         print(

@@ -1,10 +1,12 @@
 """`avrec recommend`: the best items for known users or a history, from a bundle, without PyTorch."""
 
+import shlex
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommendation, Recommender
@@ -16,25 +18,24 @@ def run(config: DictConfig) -> list[Recommendation]:
     recommender = Recommender(Bundle.open(Path(config.bundle_dir)))
     if (config.user is None) == (config.history is None):
         known = recommender.bundle.users.ids([0])[0]
-        raise ConfigError(f"give either user=ID (such as user={known}) or history=[ITEM,ITEM,...].")
+        example = shlex.quote(f"user={known}")
+        raise ConfigError(f"give either user=ID (such as {example}) or history=[ITEM,ITEM,...].")
     if config.user is not None:
-        users = [
-            str(user)
-            for user in (
-                config.user if hasattr(config.user, "__len__") and not isinstance(config.user, str) else [config.user]
-            )
-        ]
+        given = config.user if isinstance(config.user, ListConfig) else [config.user]
+        users = [str(user) for user in given]
         answers = recommender.for_users(users, config.k)
     else:
         users = ["history"]
         answers = recommender.for_histories([[str(item) for item in config.history]], config.k)
-    console = Console()
+    console = Console(markup=False, highlight=False)  # an id may hold brackets
     for user, answer in zip(users, answers, strict=True):
-        table = Table(title=f"{user}: answered from {answer.how}")
-        table.add_column("rank", justify="right")
-        table.add_column("item_id")
-        table.add_column("score", justify="right")
-        for rank, (item_id, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), 1):
-            table.add_row(str(rank), item_id, f"{score:.4f}")
-        console.print(table)
+        console.print(f"{user}: answered from {answer.how}", soft_wrap=True)
+        console.print(_table(answer))
     return answers
+
+
+def _table(answer: Recommendation) -> Table:
+    table = Table("rank", "item_id", "score")
+    for rank, (item_id, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), 1):
+        table.add_row(str(rank), Text(item_id), f"{score:.4f}")
+    return table

@@ -99,7 +99,12 @@ class _Block:
 
 
 def frontier(
-    model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, cold_N: Bool, grid: CalibrationGrid, block: int = 512
+    model: TwoTower,
+    catalogue: CatalogueFeatures,
+    dataset: Dataset,
+    cold_N: Bool,
+    grid: CalibrationGrid,
+    block: int = 512,
 ) -> list[FrontierPoint]:
     """Validation metrics of every setting of the grid.
 
@@ -193,7 +198,9 @@ def ranks_by_offset(
         sign = torch.where(is_own, 0.0, torch.where(cold_T, 1.0, -1.0))
         wanted_TO = score_T[:, None] + sign[:, None] * offsets_O
         best_TK = best_BK[row_T]
-        below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(best_TK, wanted_TO, side="right")
+        below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(
+            best_TK, wanted_TO, side="right"
+        )
         rank_TO += best_TK.shape[1] - below / 2
         in_list = score_T >= best_TK[:, 0] if best_TK.shape[1] else torch.zeros(len(row_T), dtype=torch.bool)
         rank_TO -= 0.5 * (is_own & in_list)[:, None]

@@ -18,7 +18,9 @@ class AtomicCheckpointIO(CheckpointIO):
         with atomic_write(Path(path)) as file:
             torch.save(checkpoint, file)
 
-    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         """Read tensors and plain values only.
 
         Raises:
@@ -43,7 +45,9 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path}: no such file. Give the path of a model.pt that `train.py` wrote.") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtefactError(f"{path}: not readable as a checkpoint of tensors ({reason}). Train again or use another file.") from error
+        raise ArtefactError(
+            f"{path}: not readable as a checkpoint of tensors ({reason}). Train again or use another file."
+        ) from error
     if not isinstance(value, dict):
         raise ArtefactError(f"{path}: holds a {type(value).__name__}, not a checkpoint. Use another file.")
     return value

@@ -96,7 +96,8 @@ def _comparable_content(model: TwoTower, catalogue: CatalogueFeatures) -> Float3
     if not model.item_tower.modalities:
         return None
     present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
-    return content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
+    content: Float32 = content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
+    return content
 
 
 def _score_of(

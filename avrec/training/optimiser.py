@@ -41,7 +41,7 @@ class ParameterGroups:
         """The optimiser of the model's trainable parameters.
 
         Raises:
-            ConfigError: a prefix matches no parameter of the model.
+            ConfigError: a prefix matches no parameter of the model, or every parameter is frozen.
         """
         names = [name for name, _ in model.named_parameters()]
         for prefix in (*self.learning_rates, *self.weight_decays):
@@ -55,4 +55,6 @@ class ParameterGroups:
                 decay = longest_prefix(name, self.weight_decays, 0.0)
                 group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
                 group["params"].append(parameter)
+        if not groups:
+            raise ConfigError("optimiser: every parameter is frozen, so there is nothing to train. Freeze fewer parts.")
         return self.optimizer(list(groups.values()))

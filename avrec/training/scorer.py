@@ -25,11 +25,21 @@ def catalogue_features(dataset: Dataset, modalities: tuple[str, ...]) -> Catalog
     )
 
 
+def _beside(model: TwoTower, catalogue: CatalogueFeatures) -> CatalogueFeatures:
+    """The features on the model's device: while a stage trains, that may be another than theirs."""
+    device = model.item_evidence_N.device
+    values, masks = (
+        {name: part.to(device) for name, part in parts.items()} for parts in (catalogue.values, catalogue.masks)
+    )
+    return CatalogueFeatures(values, masks)
+
+
 @torch.no_grad()
 def content_table(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
     """Fused content (N, C) of every item, in eval mode."""
     was_training = model.training
     model.eval()
+    catalogue = _beside(model, catalogue)
     content: Float32 = model.item_tower.content(catalogue.values, catalogue.masks)[0].float().cpu().numpy()
     model.train(was_training)
     return content
@@ -48,7 +58,7 @@ class TwoTowerScorer:
     def __init__(self, model: TwoTower, catalogue: CatalogueFeatures, view: View = "hybrid") -> None:
         self.model = model
         self.device = model.item_evidence_N.device
-        item, self.history, self.share = model.item_vectors(catalogue)
+        item, self.history, self.share = model.item_vectors(_beside(model, catalogue))
         dim, width = model.item_tower.id_dim, model.item_tower.content_dim
         if view == "content":
             item = functional.pad(self.history[:, dim:], (dim + 1, 0))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from avrec.core.errors import ConfigError
-from avrec.core.files import read_json, write_json
+from avrec.core.files import check_format_version, read_json, write_json
 from avrec.data.samplers import PairSampler
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.batches import BatchLoader
@@ -21,6 +21,7 @@ from avrec.training.module import LossWeights, TwoTowerModule
 from avrec.training.optimiser import ParameterGroups
 
 EPOCHS_OF_A_STAGE = 1_000_000
+FORMAT_VERSION = 1
 
 
 class Patience(EarlyStopping):
@@ -106,9 +107,10 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
     folder = context.folder / f"{index}_{stage.name}"
     done = folder / "done.json"
     if done.exists():
-        summary: dict[str, float] = read_json(done)
+        found = read_json(done)
+        check_format_version(found, done, FORMAT_VERSION)
         _load_best(model, folder / "best.ckpt")
-        return summary
+        return {name: value for name, value in found.items() if name != "format_version"}
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     try:
         freeze(model, stage.frozen)
@@ -124,7 +126,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         "best_epoch": int(load_tensors(Path(best.best_model_path))["epoch"]),
     }
     if trainer.is_global_zero:
-        write_json(done, {"format_version": 1} | summary)
+        write_json(done, {"format_version": FORMAT_VERSION} | summary)
     return summary
 
 
@@ -168,5 +170,7 @@ def _fit(
 
 def _load_best(model: TwoTower, path: Path) -> None:
     state = load_tensors(path)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")})
+    model.load_state_dict(
+        {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    )
     model.to(torch.device("cpu"))

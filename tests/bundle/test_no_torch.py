@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avrec.core.dataset import tie_order
 from avrec.core.query import UserQuery
 from tests.export.world import NUM_USERS, World
 
@@ -62,8 +63,8 @@ def test_a_process_without_torch_answers_as_pytorch(world: World, histories: lis
     for name, scores in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), scores, rtol=1e-5, atol=1e-5)
     for listed, scores, row in zip(answer["lists"], expected.values(), (1, 0), strict=True):
-        best = [f"item {index}" for index in np.argsort(-scores[row]) if f"item {index}" not in histories[row]]
-        assert listed == best[:5]
+        order = np.lexsort((tie_order(world.dataset.items), -scores[row]))
+        assert listed == [item for item in world.dataset.items.ids(order) if item not in histories[row]][:5]
 
 
 def test_without_onnxruntime_the_message_names_the_extra(ids_world: World, tmp_path: Path) -> None:

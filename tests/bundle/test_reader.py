@@ -58,7 +58,10 @@ def test_a_sound_bundle_opens(world: World) -> None:
     np.testing.assert_array_equal(bundle.id_vectors, world.model.item_table.output_ND.detach().numpy())
     np.testing.assert_array_equal(bundle.evidence, world.dataset.train.item_counts)
     if world.model.item_tower.modalities:
-        np.testing.assert_array_equal(bundle.content_vectors, content_table(world.model, world.catalogue))
+        present = np.logical_or.reduce([feature.present for feature in world.dataset.features.values()])
+        assert not present.all()
+        content = content_table(world.model, world.catalogue) * present[:, None]
+        np.testing.assert_array_equal(bundle.content_vectors, content)
     assert bundle.content_vectors.shape == (30, world.model.item_tower.content_dim)
     assert (world.dataset.train.timestamp is None) == (bundle.history.timestamp is None)
 

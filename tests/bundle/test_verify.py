@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from avrec.bundle.verify import verify
@@ -43,9 +44,26 @@ def test_tables_that_are_not_finite_are_reported(folder: Path) -> None:
     write_npy(folder / "history_vectors.npy", table)
     forge(folder, "history_vectors.npy")
     problems = verify(folder).problems
-    assert len(problems) == 2
+    assert len(problems) == 1
     assert "history_vectors.npy: holds a value that is not finite" in problems[0]
-    assert "user_tower.onnx: gives vectors that are not finite" in problems[1]
+
+
+def test_towers_that_are_not_finite_are_reported(folder: Path) -> None:
+    for name in ("user_tower.onnx", "item_tower.onnx"):
+        model = onnx.load(folder / name)
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                values = np.full(tuple(tensor.dims), np.nan, np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        (folder / name).write_bytes(model.SerializeToString())
+        forge(folder, name)
+    problems = verify(folder).problems
+    assert len(problems) == 2
+    assert "user_tower.onnx: gives vectors that are not finite" in problems[0]
+    assert (
+        "item_tower.onnx: cannot embed an item of zeros (row 0: the item tower gives a vector that is not"
+        in problems[1]
+    )
 
 
 @pytest.mark.parametrize("name", ["id_vectors", "content_vectors", "evidence", "history_weight"])

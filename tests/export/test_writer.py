@@ -89,7 +89,7 @@ def test_a_bundle_whose_new_items_would_differ_is_not_published(
     take_graphs(world, monkeypatch)
     model.neighbour_vector_ND.neg_()
     with pytest.raises(
-        ArtefactError, match=r"0 of 4 cold items embed to what the table holds.* stand-ins that are not"
+        ArtefactError, match=r"0 of 3 cold items embed to what the table holds.* stand-ins that are not"
     ):
         write_bundle(model, world.catalogue, world.dataset, tmp_path / "bundle", info=BundleInfo(seed=0))
 

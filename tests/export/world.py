@@ -50,7 +50,7 @@ class World:
 
 
 def make_dataset(with_features: bool = True, with_time: bool = True) -> Dataset:
-    """20 users with up to 12 events, one without any; 30 items, the last four cold, some without a modality, 4 and 29 without both."""
+    """20 users with up to 12 events, one without any; 30 items, the last four cold, some without a modality, 4 and 29 without any."""
     draw = np.random.default_rng(0)
     counts = np.append(draw.integers(1, 13, NUM_USERS - 1), 0)
     user_idx = np.repeat(np.arange(NUM_USERS), counts)
@@ -64,6 +64,7 @@ def make_dataset(with_features: bool = True, with_time: bool = True) -> Dataset:
     for name, width in FEATURE_DIMS.items() if with_features else ():
         present = draw.random(NUM_ITEMS) > 0.2
         present[[4, 29]] = False
+        present[26:29] = name == "audio"
         values = draw.standard_normal((NUM_ITEMS, width)).astype(np.float32) * present[:, None]
         features[name] = Feature(values, present)
     return Dataset(

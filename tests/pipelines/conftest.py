@@ -22,7 +22,13 @@ from tests.pipelines.world import write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_MODEL = ["id_dim=16", "encoder.dim=16", "fusion.num_heads=2"]
-SMALL = [*SMALL_MODEL, "stages.joint.max_epochs=2", "sampler.batch_size=128", "baseline=[popularity,ease,content_knn]"]
+SMALL = [
+    *SMALL_MODEL,
+    "stages.joint.max_epochs=2",
+    "sampler.batch_size=128",
+    "baseline=[popularity,ease,content_knn]",
+    "trainer.log_every_n_steps=1",
+]
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,11 @@ def item_id(item: int) -> str:
 
 
 def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.ndarray:
-    """(users, 10) items in the order of time: seven warm ones, then one and two of which half are new.
-
-    Two of the warm ones are of the next taste.
+    """(users, 10) items in the order of time: seven warm ones of which two are of the next taste, then one for validation, which
+    is new for every sixth user, then a warm and a new one.
 
     Args:
-        permute_test: what was the test part of a user becomes that of another.
+        permute_test: what was the test part of a user becomes that of another, who has other tastes and so not yet had it.
     """
     rows = []
     for user in range(NUM_USERS):
@@ -36,11 +35,11 @@ def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.nda
         warm[:2] = (warm[:2] + ITEMS_EACH) % NUM_ITEMS
         warm = rng.permutation(warm)
         cold = first + WARM_EACH + rng.permutation(COLD_EACH)[:2]
-        validation = cold[1] if user % 2 else warm[-2]
+        validation = cold[1] if user % 6 == 0 else warm[-2]
         rows.append([*warm[:NUM_TRAIN], validation, warm[-1], cold[0]])
     items = np.array(rows)
     if permute_test:
-        items[:, -NUM_TEST:] = items[np.roll(np.arange(NUM_USERS), USERS_EACH + 1), -NUM_TEST:]
+        items[:, -NUM_TEST:] = items[np.roll(np.arange(NUM_USERS), 2 * USERS_EACH), -NUM_TEST:]
     return items
 
 
@@ -61,7 +60,7 @@ def write_tables(folder: Path, permute_test: bool = False) -> list[str]:
     paths = [f"data.interactions={folder / 'interactions.csv'}", f"data.items={folder / 'items.csv'}"]
     for name, width in FEATURE_DIMS.items():
         centres = np.repeat(rng.standard_normal((NUM_TASTES, width)), ITEMS_EACH, axis=0)
-        values = centres + 1.2 * rng.standard_normal((NUM_ITEMS, width))
+        values = centres + 1.8 * rng.standard_normal((NUM_ITEMS, width))
         np.save(folder / f"{name}.npy", values.astype(np.float32))
         paths.append(f"+data.features.{name}={folder / f'{name}.npy'}")
     return ["data=tables", *paths]

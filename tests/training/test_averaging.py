@@ -33,13 +33,17 @@ def fit(folder, start_epoch, **trainer):
 
 def is_mean(found, states):
     return all(
-        torch.allclose(value.double(), torch.stack([state[name].double() for state in states]).mean(dim=0), rtol=0, atol=1e-6)
+        torch.allclose(
+            value.double(), torch.stack([state[name].double() for state in states]).mean(dim=0), rtol=0, atol=1e-6
+        )
         for name, value in found.items()
     )
 
 
 @pytest.mark.parametrize("start_epoch", [0, 2, 99])
-def test_validation_sees_the_mean_of_the_ends_of_epochs_and_before_the_start_the_weights_themselves(start_epoch, tmp_path):
+def test_validation_sees_the_mean_of_the_ends_of_epochs_and_before_the_start_the_weights_themselves(
+    start_epoch, tmp_path
+):
     ends, seen, _, _ = fit(tmp_path, start_epoch)
     assert (ends[0]["item_table.output_ND"] - ends[-1]["item_table.output_ND"]).abs().max() > 0.05
     for epoch in range(EPOCHS):

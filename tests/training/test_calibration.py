@@ -46,7 +46,9 @@ def model_of(dataset: Dataset, fusion: str, **options: object) -> TwoTower:
     return model
 
 
-def compare_with_evaluator(model: TwoTower, dataset: Dataset, grid: CalibrationGrid, block: int = 16) -> list[FrontierPoint]:
+def compare_with_evaluator(
+    model: TwoTower, dataset: Dataset, grid: CalibrationGrid, block: int = 16
+) -> list[FrontierPoint]:
     """Put every setting into the model and ask the evaluator."""
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     points = frontier(model, catalogue, without_test(dataset), dataset.cold_items, grid, block)
@@ -110,7 +112,9 @@ def test_exact_ties_count_half_as_in_the_evaluator():
     dataset, model = tied_world()
     model.user_tower.content_pooling.exponent = 0.0
     # An offset of 0 puts cold items without a match exactly on the level of a warm one.
-    grid = CalibrationGrid(kappas=(0.0,), scales=(1.0,), neighbour_weights=(0.0,), smoothings=(0.0,), offsets=(-1.0, 0.0, 0.5))
+    grid = CalibrationGrid(
+        kappas=(0.0,), scales=(1.0,), neighbour_weights=(0.0,), smoothings=(0.0,), offsets=(-1.0, 0.0, 0.5)
+    )
     points = compare_with_evaluator(model, dataset, grid)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     model.set_operating_point(points[1].point)
@@ -131,7 +135,9 @@ def test_ranks_by_offset_equal_a_loop_up_to_the_cut_off(num_cold, levels):
     cold[rng.permutation(items)[:num_cold]] = True
     seen = [rng.permutation(items)[:20] for _ in range(users)]
     best = np.argsort(-scores, axis=1)
-    targets = [np.unique([*rng.integers(0, items, user % 3), *best[user, [2, 9]], seen[user][0]]) for user in range(users)]
+    targets = [
+        np.unique([*rng.integers(0, items, user % 3), *best[user, [2, 9]], seen[user][0]]) for user in range(users)
+    ]
     row = np.repeat(np.arange(users), [len(own) for own in targets])
     found = ranks_by_offset(
         torch.tensor(scores),
@@ -190,7 +196,12 @@ def point_of(recall: float, cold: float, ndcg: float = 0.0, offset: float = 0.0)
 
 
 def test_overall_is_the_best_score_and_cold98_the_coldest_within_two_percent():
-    best, near, just, outside = point_of(0.10, 0.01), point_of(0.099, 0.05), point_of(0.0981, 0.06), point_of(0.0979, 0.9)
+    best, near, just, outside = (
+        point_of(0.10, 0.01),
+        point_of(0.099, 0.05),
+        point_of(0.0981, 0.06),
+        point_of(0.0979, 0.9),
+    )
     points = [outside, just, best, near]
     assert choose(points, "overall") is best
     assert choose(points, "cold98") is just
@@ -239,7 +250,7 @@ MIXES = (Mix(), Mix(p3=0.3, content=0.2))
 def test_calibration_never_reads_the_test_part():
     dataset = without_test(random_world(40))
     with pytest.raises(AssertionError, match="the test part was read"):
-        dataset.target("test").user_counts
+        len(dataset.target("test").user_counts)
     for fusion in ("attention", "none"):
         model = randomise(make_model(dataset, fusion))
         catalogue = catalogue_features(dataset, model.item_tower.modalities)

@@ -53,7 +53,9 @@ def test_pickled_objects_are_refused_and_not_run(how, tmp_path):
         torch.save({"state_dict": {}, "extra": Trap(trap)}, path)
     else:
         path.write_bytes(pickle.dumps(Trap(trap), protocol=2))
-    with pytest.raises(ArtefactError, match=r"evil.pt: not readable as a checkpoint of tensors .* Train again or use another"):
+    with pytest.raises(
+        ArtefactError, match=r"evil.pt: not readable as a checkpoint of tensors .* Train again or use another"
+    ):
         load_tensors(path)
     with pytest.raises(ArtefactError, match=r"evil.pt"):
         load(path)
@@ -71,7 +73,9 @@ def test_a_truncated_file_is_refused_by_name(share, tmp_path):
 
 
 def test_a_missing_file_and_one_that_holds_something_else_are_told(tmp_path):
-    with pytest.raises(ArtefactError, match=r"nowhere.pt: no such file. Give the path of a model.pt that `train.py` wrote"):
+    with pytest.raises(
+        ArtefactError, match=r"nowhere.pt: no such file. Give the path of a model.pt that `train.py` wrote"
+    ):
         load_tensors(tmp_path / "nowhere.pt")
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     with pytest.raises(ArtefactError, match=r"tensor.pt: holds a Tensor, not a checkpoint"):
@@ -90,7 +94,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         patch.setattr(os, "replace", fail)
         door.save_checkpoint({"epoch": 2, "weight": torch.zeros(3)}, path)
     with pytest.raises(AttributeError):
-        door.save_checkpoint({"epoch": 3, "weight": lambda: None}, path)  # half of it is written before this is found out
+        door.save_checkpoint(
+            {"epoch": 3, "weight": lambda: None}, path
+        )  # half of it is written before this is found out
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert door.load_checkpoint(path)["epoch"] == 1
@@ -125,7 +131,9 @@ def world():
 def written(world, tmp_path):
     dataset, model = world
     path = tmp_path / "model.pt"
-    save(path, model, Sizes.of(dataset, CONFIG["modalities"]), CONFIG, dataset.content_hash, POINTS, [{"recall@20": 0.5}])
+    save(
+        path, model, Sizes.of(dataset, CONFIG["modalities"]), CONFIG, dataset.content_hash, POINTS, [{"recall@20": 0.5}]
+    )
     return path
 
 
@@ -150,7 +158,9 @@ def test_a_model_file_alone_rebuilds_the_model(rule, world, written):
 
 
 def test_an_operating_point_that_is_not_there_is_told(written):
-    with pytest.raises(ConfigError, match=r"calibration: .*model.pt has no operating point 'best'; it has \['cold98', 'overall'\]"):
+    with pytest.raises(
+        ConfigError, match=r"calibration: .*model.pt has no operating point 'best'; it has \['cold98', 'overall'\]"
+    ):
         load(written, "best")
 
 
@@ -162,7 +172,9 @@ def changed(path, change):
 
 
 @pytest.mark.parametrize("key", [key for key in MODEL_KEYS if key not in ("id_dim", "modalities", "pooling")])
-@pytest.mark.parametrize("target", ["os.system", "avrec.core.files.write_json", "avrec.data.sources.tables.TablesSource"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "avrec.core.files.write_json", "avrec.data.sources.tables.TablesSource"]
+)
 def test_a_foreign_target_in_the_file_is_refused(key, target, written):
     changed(written, lambda value: value["config"].update({key: {"_target_": target, "_args_": ["touch sprung"]}}))
     with pytest.raises(ConfigError, match=target.rsplit(".", 1)[0].replace(".", r"\.")):

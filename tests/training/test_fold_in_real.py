@@ -49,7 +49,10 @@ def test_at_alpha_1_the_untrained_tower_lists_what_als_lists(movies):
     inside = np.arange(movies.num_users) % 5 != 0
     kept = replace(movies, train=movies.train.select(inside[movies.train.user_idx]))
     tower, als = folded(kept, 1.0), ALSBaseline(64, 10.0, 1.0).fit(kept)
-    shares = {name: overlap(tower, als, movies, np.flatnonzero(part)) for name, part in (("inside", inside), ("outside", ~inside))}
+    shares = {
+        name: overlap(tower, als, movies, np.flatnonzero(part))
+        for name, part in (("inside", inside), ("outside", ~inside))
+    }
     print(f"top-20 overlap with ALS at alpha 1: {shares}")
     assert min(shares.values()) >= 0.95
 
@@ -61,7 +64,9 @@ def test_the_untrained_tower_recalls_as_the_best_als(movies):
         als = evaluate(ALSBaseline(64, 10.0, alpha).fit(movies), movies, "test", (20,)).metrics
         tower = evaluate(folded(movies, alpha), movies, "test", (20,)).metrics
         found[alpha] = als["recall@20"], tower["recall@20"]
-        print(f"alpha {alpha}: ALS {als['recall@20']:.4f} / {als['ndcg@20']:.4f}, untrained tower {tower['recall@20']:.4f} / {tower['ndcg@20']:.4f}")
+        print(
+            f"alpha {alpha}: ALS {als['recall@20']:.4f} / {als['ndcg@20']:.4f}, untrained tower {tower['recall@20']:.4f} / {tower['ndcg@20']:.4f}"
+        )
     best_als = max(als for als, _ in found.values())
     assert found[1.0][0] == pytest.approx(found[1.0][1], abs=2e-4)
     assert max(tower for _, tower in found.values()) >= best_als - 0.005

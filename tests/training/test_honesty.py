@@ -29,7 +29,6 @@ from tests.training.world import (
     block_world,
     make_context,
     make_model,
-    make_sampler,
     make_stage,
     random_world,
     without_test,
@@ -120,7 +119,9 @@ def with_permuted_items(dataset: Dataset) -> Dataset:
     pairs = np.stack([train_part.user_idx, rng.permutation(train_part.item_idx)], axis=1)
     user, item = np.unique(pairs, axis=0).T
     return replace(
-        dataset, train=Interactions.from_events(user, item, dataset.num_users, dataset.num_items), content_hash="permuted"
+        dataset,
+        train=Interactions.from_events(user, item, dataset.num_users, dataset.num_items),
+        content_hash="permuted",
     )
 
 
@@ -156,7 +157,10 @@ def with_time(dataset: Dataset) -> Dataset:
     part = dataset.train
     stamps = rng.integers(0, 4, len(part))
     return replace(
-        dataset, train=Interactions.from_events(part.user_idx, part.item_idx, part.num_users, part.num_items, part.weight, stamps)
+        dataset,
+        train=Interactions.from_events(
+            part.user_idx, part.item_idx, part.num_users, part.num_items, part.weight, stamps
+        ),
     )
 
 
@@ -185,15 +189,15 @@ def hit_rate(model, dataset, sampler: PairSampler) -> float:
 
 
 def test_a_leak_shows_as_an_absurd_gap_between_training_and_validation(tmp_path):
-    """Nothing can be learned here beyond chance: whoever is right about the training pairs has seen the answers."""
-    dataset = random_world(0, num_users=120)
+    """There is nothing to learn here: whoever is right about most of the training pairs has seen the answers."""
+    dataset = random_world(0, num_users=400)
     gaps = {}
     for name, kind in (("honest", PairSampler), ("leaky", Leaky)):
-        sampler = kind(dataset.train, FullCatalogue(), 96, 5)
-        model = trained(dataset, tmp_path / name, IDS, 4, sampler, fusion="none")
+        sampler = kind(dataset.train, FullCatalogue(), 128, 5)
+        model = trained(dataset, tmp_path / name, IDS, 4, sampler, fusion="none", dim=16)
         gaps[name] = hit_rate(model, dataset, sampler) - measure(model, dataset, "collaborative")["recall@10"]
-    assert gaps["honest"] < 0.35
-    assert gaps["leaky"] > 0.7
+    assert gaps["honest"] < 0.35  # what 400 users' coincidences let a table of 90 x 16 numbers remember
+    assert gaps["leaky"] > 0.55
 
 
 def with_shuffled_content(dataset: Dataset, seed: int = 0) -> Dataset:
@@ -232,4 +236,3 @@ def test_the_calibrated_model_recommends_cold_items_by_content_only(tmp_path):
     rows = torch.from_numpy(np.random.default_rng(0).permutation(dataset.num_items))
     model.neighbour_vector_ND.copy_(model.neighbour_vector_ND[rows].clone())
     assert measure(model, shuffled, "hybrid", "test")["cold/recall@10"] < true["cold/recall@10"] / 4
-    assert make_sampler(dataset).num_batches == 4

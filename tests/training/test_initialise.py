@@ -10,11 +10,6 @@ from avrec.core.dataset import Dataset
 from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.core.query import UserQuery
-from avrec.data.options import PrepareOptions
-from avrec.data.prepare import prepare
-from avrec.data.prepared import load_dataset
-from avrec.data.sources.movielens import MovieLensSource
-from avrec.data.splits import UserTimeSplit
 from avrec.factors.als import ALS
 from avrec.factors.fold_in import solve_users
 from avrec.factors.matrix import interaction_matrix
@@ -36,7 +31,9 @@ def als(alpha: float = 1.0, dim: int = DIM, regularisation: float = 0.5) -> ALS:
     return ALS(dim, regularisation, alpha, iterations=5, seed=1)
 
 
-def model_of(dataset: Dataset, exponent: float = 0.0, max_history_items: int = 10_000, dim: int = DIM, **options) -> TwoTower:
+def model_of(
+    dataset: Dataset, exponent: float = 0.0, max_history_items: int = 10_000, dim: int = DIM, **options
+) -> TwoTower:
     model = make_model(dataset, "none", dim=dim, exponent=exponent, max_history_items=max_history_items, **options)
     randomise(model)  # so that a start has something to overwrite
     with torch.no_grad():
@@ -130,29 +127,10 @@ def test_a_start_that_does_not_fit_is_told_and_changes_nothing():
     dataset = world()
     model = model_of(dataset)
     before = state_of(model)
-    with pytest.raises(ConfigError, match=r"has 16 factors, the item table 8. Set id_dim and start.als.num_factors to the same"):
+    with pytest.raises(
+        ConfigError, match=r"has 16 factors, the item table 8. Set id_dim and start.als.num_factors to the same"
+    ):
         FactorStart(als(dim=16))(model, dataset)
     with pytest.raises(ConfigError, match=r"start.method=look_up needs user_table.enabled=true"):
         FactorStart(als(), "look_up")(model, dataset)
     assert same(state_of(model), before)
-
-
-def test_on_movielens_the_fold_in_ranks_as_als_inside_and_outside(shared_data, tmp_path):
-    """The bar of the issue; 95 % of the top 20, unseen items only, as in a recommendation."""
-    source = MovieLensSource(shared_data / "data" / "ml-100k")
-    dataset = load_dataset(prepare(source, UserTimeSplit(0.1, 0.2), PrepareOptions(), tmp_path / "ml"))
-    inside = np.flatnonzero(dataset.train.user_counts)[::2]
-    keep = np.isin(dataset.train.user_idx, inside)
-    half = Dataset("half", "half", dataset.users, dataset.items, dataset.train.select(keep), dataset.validation, dataset.test)
-    outside = np.setdiff1d(np.flatnonzero(dataset.train.user_counts), inside)
-    model = model_of(half, dim=64)
-    start = als(1.0, 64, 10.0)
-    FactorStart(start)(model, half)
-    factors = start.fit(half.train)
-    exact = solve_users(factors.item, 10.0, interaction_matrix(dataset.train), 1.0) @ factors.item.T
-    strangers = dataset.train.select(~keep)
-    for users, history in ((inside, half.train), (outside, strangers)):
-        found = scores_of(model, users if history is half.train else np.full(dataset.num_users, -1), history)
-        found = found if history is half.train else found[users]
-        hidden = interaction_matrix(dataset.train)[users].toarray() > 0
-        assert overlap(np.where(hidden, -np.inf, found), np.where(hidden, -np.inf, exact[users])) >= 0.95

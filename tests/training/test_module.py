@@ -42,7 +42,9 @@ def tiny_world() -> Dataset:
     return Dataset("tiny", "tiny", ids[0], ids[1], train, nothing, nothing, features)
 
 
-def module_of(model: TwoTower, dataset: Dataset, weights: LossWeights, held_out: list[int] | None = None) -> TwoTowerModule:
+def module_of(
+    model: TwoTower, dataset: Dataset, weights: LossWeights, held_out: list[int] | None = None
+) -> TwoTowerModule:
     double = model.double()
     catalogue = catalogue_features(dataset, double.item_tower.modalities)
     catalogue.values.update({name: value.double() for name, value in catalogue.values.items()})
@@ -69,7 +71,12 @@ class Naive:
     def __init__(self, model: TwoTower, dataset: Dataset, held_out: list[int] | None = None) -> None:
         self.model, self.dataset, self.held_out = model, dataset, held_out or []
         self.seen = [
-            dict(zip(*(values[start:end].tolist() for values in (dataset.train.item_idx, dataset.train.weight)), strict=True))
+            dict(
+                zip(
+                    *(values[start:end].tolist() for values in (dataset.train.item_idx, dataset.train.weight)),
+                    strict=True,
+                )
+            )
             for start, end in zip(dataset.train.indptr[:-1], dataset.train.indptr[1:], strict=True)
         ]
         table = model.item_table
@@ -246,7 +253,9 @@ def test_id_dropout_hides_each_item_from_all_users_of_the_batch(monkeypatch):
     hidden = set(batch.candidate_idx_N[draw < 0.4].tolist())
     assert 2 <= len(hidden) <= len(draw) - 2
     module = module_of(model, dataset, LossWeights(0.0, 0.0, 1.0, id_dropout=0.4))
-    assert module.losses(batch)["joint"].item() == pytest.approx(Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10)
+    assert module.losses(batch)["joint"].item() == pytest.approx(
+        Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from avrec.core.errors import ConfigError
-from avrec.core.files import read_json
+from avrec.core.errors import ArtefactError, ConfigError
+from avrec.core.files import read_json, write_json
 from avrec.training.averaging import EpochAveraging
 from avrec.training.checkpoints import load_tensors
 from avrec.training.fit import train
@@ -97,7 +97,9 @@ def equal(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+        )
     if isinstance(one, list | tuple):
         return isinstance(other, list | tuple) and len(one) == len(other) and all(map(equal, one, other))
     return one == other
@@ -207,7 +209,7 @@ def test_a_stage_whose_patience_had_run_out_is_not_trained_further(tmp_path):
 
 
 def test_a_stage_that_ended_with_its_last_epoch_is_not_trained_further(tmp_path):
-    state, summary = run(tmp_path)
+    _, summary = run(tmp_path)
     (tmp_path / "0_stage" / "done.json").unlink()
     after = Recorder()
     assert run(tmp_path, after)[1] == summary
@@ -219,7 +221,8 @@ def test_a_finished_stage_is_loaded_and_not_run(tmp_path):
     model = make_model(dataset)
     context = make_context(dataset, model, tmp_path)
     summary = run_stage(model, make_stage(), 0, context)
-    assert read_json(tmp_path / "0_stage" / "done.json") == summary
+    done = tmp_path / "0_stage" / "done.json"
+    assert read_json(done) == summary | {"format_version": 1}
 
     def refuse(**options: object) -> None:
         raise AssertionError("a finished stage was run again")
@@ -228,6 +231,9 @@ def test_a_finished_stage_is_loaded_and_not_run(tmp_path):
     assert not same(state_of(again), state_of(model))
     assert run_stage(again, make_stage(), 0, replace(context, make_trainer=refuse)) == summary
     assert same(state_of(again), state_of(model))
+    write_json(done, summary | {"format_version": 2})
+    with pytest.raises(ArtefactError, match=r"done.json: format version 2; this avrec reads version 1"):
+        run_stage(again, make_stage(), 0, context)
 
 
 class FirstSeen(Callback):
@@ -287,7 +293,7 @@ def test_stages_see_other_random_numbers_and_the_same_ones_again(tmp_path):
         queue = iter(recorders)
         context = make_context(dataset, model, tmp_path / folder, callbacks=lambda queue=queue: [next(queue)])
         train(model, [make_stage(max_epochs=1, name=name) for name in ("first", "second")], context)
-        epochs += [sum(recorder.batches.values(), []) for recorder in recorders]
+        epochs += [[item for batch in recorder.batches.values() for item in batch] for recorder in recorders]
     first, second, first_again, second_again = epochs
     assert (first, second) == (first_again, second_again)
     assert first != second and sorted(first) == sorted(second)
@@ -321,13 +327,20 @@ def test_frozen_parts_do_not_move_and_are_free_again_afterwards(broken, tmp_path
 
 
 def test_a_frozen_prefix_that_matches_nothing_is_told_with_what_there_is():
-    with pytest.raises(ConfigError, match=r"frozen prefix 'item_twoer' matches no parameter; there are \['content_log_scale'"):
+    with pytest.raises(
+        ConfigError, match=r"frozen prefix 'item_twoer' matches no parameter; there are \['content_log_scale'"
+    ):
         freeze(make_model(block_world()), ["item_table", "item_twoer"])
 
 
 def test_the_longest_prefix_decides():
     table = {"item": 1.0, "item_tower": 2.0, "item_tower.encoders.audio": 3.0}
-    names = ["item_table.bias_N", "item_tower.fusion.query_D", "item_tower.encoders.audio.head.bias", "user_tower.map_DD"]
+    names = [
+        "item_table.bias_N",
+        "item_tower.fusion.query_D",
+        "item_tower.encoders.audio.head.bias",
+        "user_tower.map_DD",
+    ]
     assert [longest_prefix(name, table, 0.5) for name in names] == [1.0, 2.0, 3.0, 0.5]
 
 
@@ -337,7 +350,9 @@ def test_every_trainable_parameter_gets_the_rate_and_decay_of_its_longest_prefix
     decays = {"item_table.output_ND": 0.3, "item_tower.encoders": 0.4}
     optimizer = ParameterGroups(torch.optim.SGD, 0.01, rates, decays)(model)
     found = {
-        id(parameter): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for parameter in group["params"]
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
     }
     for name, parameter in model.named_parameters():
         if name == "user_tower.map_DD":
@@ -346,7 +361,11 @@ def test_every_trainable_parameter_gets_the_rate_and_decay_of_its_longest_prefix
         rate = 0.2 if name.startswith("item_tower.encoders.audio") else 0.1 if name.startswith("item_tower") else 0.01
         decay = 0.3 if name == "item_table.output_ND" else 0.4 if name.startswith("item_tower.encoders") else 0.0
         assert found[id(parameter)] == (rate, decay), name
-    assert len(found) == sum(len(group["params"]) for group in optimizer.param_groups) == len(dict(model.named_parameters())) - 1
+    assert (
+        len(found)
+        == sum(len(group["params"]) for group in optimizer.param_groups)
+        == len(dict(model.named_parameters())) - 1
+    )
 
 
 def test_a_rate_moves_its_part_only(tmp_path):
@@ -355,15 +374,26 @@ def test_a_rate_moves_its_part_only(tmp_path):
     before = state_of(model)
     optimizer = ParameterGroups(torch.optim.SGD, 0.0, {"item_table.bias_N": 0.1})
     run_stage(model, make_stage(optimizer=optimizer), 0, make_context(dataset, model, tmp_path))
-    assert [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])] == ["item_table.bias_N"]
+    assert [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])] == [
+        "item_table.bias_N"
+    ]
 
 
 @pytest.mark.parametrize("argument", ["learning_rates", "weight_decays"])
 def test_an_unknown_prefix_of_a_group_is_told(argument):
     groups = ParameterGroups(torch.optim.Adam, 0.01, **{argument: {"item_table": 0.1, "towers": 0.2}})
-    message = r"optimiser: no parameter starts with 'towers'; the model has \['content_log_scale', 'item_table', 'item_tower'"
+    message = (
+        r"optimiser: no parameter starts with 'towers'; the model has \['content_log_scale', 'item_table', 'item_tower'"
+    )
     with pytest.raises(ConfigError, match=message):
         groups(make_model(block_world()))
+
+
+def test_a_stage_that_freezes_everything_is_told():
+    model = make_model(block_world())
+    freeze(model, [""])
+    with pytest.raises(ConfigError, match="every parameter is frozen, so there is nothing to train"):
+        adam()(model)
 
 
 def test_the_order_of_runs_with_one_seed_is_the_same_and_of_another_seed_is_not(tmp_path):

@@ -178,7 +178,9 @@ def make_context(
         catalogue=catalogue,
         loss=Softmax(),
         validate=validate or Validator(dataset, catalogue),
-        make_trainer=partial(pl.Trainer, accelerator="cpu", devices=1, use_distributed_sampler=False, **quiet, **trainer),
+        make_trainer=partial(
+            pl.Trainer, accelerator="cpu", devices=1, use_distributed_sampler=False, **quiet, **trainer
+        ),
         make_logger=lambda stage: False,
         callbacks=callbacks,
         folder=folder,
