@@ -77,6 +77,7 @@ def _override_problems(name: str, overrides: Sequence[str], added: Sequence[str]
         f"{found.key_or_group}: the group is not in use yet; write +{found.input_line}"
         for found in parsed
         if found.key_or_group in groups and _changes(found) and found.get_key_element() not in chosen
+        if found.key_or_group not in plain  # a group with a list of options is not among Hydra's choices
     ]
     if problems:
         return problems

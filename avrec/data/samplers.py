@@ -7,14 +7,16 @@ Axes: B pairs in the batch, L history length, N candidate items (columns).
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from avrec.core.arrays import Bool, Float32, Float64, Int64
+from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.core.order import generator
 from avrec.core.query import SECONDS_PER_DAY
+from avrec.data.candidates import Candidates
 
 
 @dataclass(frozen=True)
@@ -49,89 +51,42 @@ class Batch:
     global_size: int
 
 
-class Candidates(Protocol):
-    """What is scored against the positives, and how probable each item was to be there."""
+@dataclass(frozen=True)
+class PairPolicy:
+    """Which pairs an epoch holds and how much of a user's history a pair is given.
 
-    def draw(
-        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
-    ) -> tuple[Int64, Float64]:
-        """Distinct sorted candidates (N,) that contain `positives`, and their inclusion probabilities (N,).
-
-        Args:
-            positives: (B,) of the global batch.
-            log_miss: (num_items,) log of the probability that no pair of a batch of this size has the item as positive.
-            item_counts: (num_items,) training events.
-            rng: keyed by (seed, epoch, index).
-        """
-        ...
-
-
-class FullCatalogue:
-    """All trained items are candidates: the full softmax, right while the catalogue has up to some 50,000 items."""
-
-    def draw(
-        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
-    ) -> tuple[Int64, Float64]:
-        """See `Candidates`; every probability is 1."""
-        trained = np.flatnonzero(item_counts > 0)
-        return trained, np.ones(len(trained))
-
-
-class InBatch:
-    """The positives of the whole batch are the candidates of every row; duplicates are merged."""
-
-    def draw(
-        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
-    ) -> tuple[Int64, Float64]:
-        """See `Candidates`; `q_i = 1 - miss_i`."""
-        items = np.unique(positives)
-        return items, -np.expm1(log_miss[items])
-
-
-class SampledNegatives:
-    """The batch's positives and a pool of negatives drawn once a batch, shared by all rows.
-
-    Args:
-        num_negatives: draws, with replacement, from trained items.
-        popularity_power: a draw is proportional to `count^power`; 0 is uniform.
+    Attributes:
+        max_pairs_per_user: cap of a user's pairs in an epoch: in public data a few users own most rows.
+        max_history_items: longest history, the latest events (or a random choice without timestamps).
+        long_user_items: users with more events than this are given a random history of `long_user_history` (from, to)
+            items, so that they look like the users one evaluates; None treats all users alike.
+        long_user_history: see there.
+        history: `before`, `others`, or `auto` (before where there is time).
     """
 
-    def __init__(self, num_negatives: int = 1024, popularity_power: float = 0.5) -> None:
-        self.num_negatives = num_negatives
-        self.popularity_power = popularity_power
-
-    def draw(
-        self, positives: Int64, log_miss: Float64, item_counts: Int64, rng: np.random.Generator
-    ) -> tuple[Int64, Float64]:
-        """See `Candidates`; `q_i = 1 - miss_i (1 - p_i)^m` for m draws of probability p_i."""
-        proposal = np.where(
-            item_counts > 0, np.maximum(item_counts, 1).astype(np.float64) ** self.popularity_power, 0.0
-        )
-        proposal /= proposal.sum()
-        cumulative = np.cumsum(proposal)
-        drawn = np.searchsorted(cumulative, rng.random(self.num_negatives) * cumulative[-1], side="right")
-        items = np.unique(np.concatenate([positives, drawn]))
-        log_not_drawn = self.num_negatives * np.log1p(-np.minimum(proposal[items], 1 - 1e-12))
-        return items, -np.expm1(log_miss[items] + log_not_drawn)
+    max_pairs_per_user: int = 20
+    max_history_items: int = 50
+    long_user_items: int | None = None
+    long_user_history: tuple[int, int] = (1, 3)
+    history: Literal["auto", "before", "others"] = "auto"
 
 
 class PairSampler:
     """Pairs for training with cheap items: users first, each with a history that never contains the positive.
 
-    An epoch holds every event of a user, or `max_pairs_per_user` of them at random: in public data a few users own most
-    rows. The history of a pair is what the user did *before* it where the log has timestamps (events of the same second
-    are left out), and all other events where it has none.
+    An epoch holds every event of a user, or a random choice up to the policy's cap. The history of a pair is what the user
+    did *before* it where the log has timestamps (events of the same second are left out), and all other events where it has
+    none.
 
     Args:
         train: the training events; a (user, item) pair occurs once.
         candidates: what the positives are scored against.
         batch_size: pairs in a global batch.
         seed: of the run.
-        max_pairs_per_user: cap of a user's pairs in an epoch.
-        max_history_items: longest history, the latest events (or a random choice without timestamps).
-        long_user_items: users with more events than this are given a random history of `long_user_history` (from, to)
-            items, so that they look like the users one evaluates; None treats all users alike.
-        history: `before`, `others`, or `auto` (before where there is time).
+        policy: which pairs and histories.
+
+    Raises:
+        ConfigError: the policy wants what came before, but the log has no timestamps.
     """
 
     def __init__(
@@ -140,27 +95,22 @@ class PairSampler:
         candidates: Candidates,
         batch_size: int,
         seed: int,
-        max_pairs_per_user: int = 20,
-        max_history_items: int = 50,
-        long_user_items: int | None = None,
-        long_user_history: tuple[int, int] = (1, 3),
-        history: Literal["auto", "before", "others"] = "auto",
+        policy: PairPolicy | None = None,
     ) -> None:
         self.train = train
         self.candidates = candidates
         self.batch_size = batch_size
         self.seed = seed
-        self.max_pairs_per_user = max_pairs_per_user
-        self.max_history_items = max_history_items
-        self.long_user_items = long_user_items
-        self.long_user_history = (int(long_user_history[0]), int(long_user_history[1]))
-        self.before = train.timestamp is not None if history == "auto" else history == "before"
-        assert not self.before or train.timestamp is not None
+        self.policy = PairPolicy() if policy is None else policy
+        has_time = train.timestamp is not None
+        self.before = has_time if self.policy.history == "auto" else self.policy.history == "before"
+        if self.before and not has_time:
+            raise ConfigError("sampler.policy.history=before needs timestamps, and this log has none. Use auto or others.")
         self.user_idx = train.user_idx
         self.item_counts = train.item_counts
-        counts = np.maximum(train.user_counts, 1)
-        event_share = np.minimum(max_pairs_per_user / counts, 1.0)[self.user_idx]
-        self.num_pairs = int(np.minimum(train.user_counts, max_pairs_per_user).sum())
+        cap = self.policy.max_pairs_per_user
+        event_share = np.minimum(cap / np.maximum(train.user_counts, 1), 1.0)[self.user_idx]
+        self.num_pairs = int(np.minimum(train.user_counts, cap).sum())
         self.item_pairs = np.bincount(train.item_idx, weights=event_share, minlength=train.num_items)
         self._log_miss: dict[int, Float64] = {}
         self._epoch_pairs: tuple[int, Int64] | None = None
@@ -189,7 +139,7 @@ class PairSampler:
             rng = generator(self.seed, epoch, "pairs")
             order = np.lexsort((rng.random(len(self.train)), self.user_idx))
             rank = np.arange(len(order)) - self.train.indptr[self.user_idx[order]]
-            self._epoch_pairs = (epoch, rng.permutation(order[rank < self.max_pairs_per_user]))
+            self._epoch_pairs = (epoch, rng.permutation(order[rank < self.policy.max_pairs_per_user]))
         return self._epoch_pairs[1]
 
     def batch(self, epoch: int, index: int, rank: int = 0, world_size: int = 1) -> Batch:
@@ -201,7 +151,7 @@ class PairSampler:
         column = np.full(self.train.num_items, -1, np.int64)
         column[candidates] = np.arange(len(candidates))
         key = rng.random(int(self.train.user_counts[self.user_idx[pairs]].sum()))
-        length = rng.integers(self.long_user_history[0], self.long_user_history[1] + 1, len(pairs))
+        length = rng.integers(self.policy.long_user_history[0], self.policy.long_user_history[1] + 1, len(pairs))
 
         row, position = self._other_events(pairs)
         mine = row % world_size == rank
@@ -234,16 +184,16 @@ class PairSampler:
         self, pairs: Int64, row: Int64, position: Int64, key: Float64, length: Int64
     ) -> tuple[Int64, Float32, Float32, Bool]:
         """Padded histories (B, L): items, weights, ages and mask; the latest or randomly keyed events up to the limit."""
-        limit = np.full(len(pairs), self.max_history_items)
-        if self.long_user_items is not None:
-            is_long = self.train.user_counts[self.user_idx[pairs]] > self.long_user_items
+        limit = np.full(len(pairs), self.policy.max_history_items)
+        if self.policy.long_user_items is not None:
+            is_long = self.train.user_counts[self.user_idx[pairs]] > self.policy.long_user_items
             limit = np.where(is_long, np.minimum(length, limit), limit)
         timestamp = self.train.timestamp
         if self.before:
             assert timestamp is not None
             earlier = timestamp[position] < timestamp[pairs[row]]
             row, position, key = row[earlier], position[earlier], key[earlier]
-            if self.long_user_items is None:
+            if self.policy.long_user_items is None:
                 key = -position.astype(np.float64)
         order = np.lexsort((key, row))
         row, position = row[order], position[order]

@@ -45,6 +45,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path}: no such file. Give the path of a model.pt that `train.py` wrote.") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if type(error).__name__ == "UnpicklingError":  # torch goes on to say how to load it all the same
+            reason = "it is none, or it holds Python objects, which are never loaded"
         raise ArtefactError(
             f"{path}: not readable as a checkpoint of tensors ({reason}). Train again or use another file."
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -110,6 +111,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         found = read_json(done)
         check_format_version(found, done, FORMAT_VERSION)
         _load_best(model, folder / "best.ckpt")
+        rank_zero_only(print)(f"  finished earlier, loaded from {folder}", flush=True)
         return {name: value for name, value in found.items() if name != "format_version"}
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     try:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
-from avrec.data.samplers import FullCatalogue, InBatch, PairSampler, SampledNegatives
+from avrec.data.candidates import FullCatalogue, InBatch, SampledNegatives
+from avrec.data.samplers import PairPolicy, PairSampler
 
 DAY = 86_400
 
@@ -22,8 +24,7 @@ def log(seed=0, users=40, items=30, with_time=False, heavy=True):
 
 
 def make(train, candidates=None, **options):
-    settings = {"batch_size": 16, "seed": 3} | options
-    return PairSampler(train, candidates or FullCatalogue(), **settings)
+    return PairSampler(train, candidates or FullCatalogue(), 16, 3, PairPolicy(**options))
 
 
 def epoch_of(sampler, epoch=0, rank=0, world_size=1):
@@ -154,3 +155,8 @@ def test_inclusion_probabilities_by_monte_carlo(candidates):
 
 def test_full_catalogue_has_no_correction():
     assert make(log()).batch(0, 0).log_q.max() == 0.0
+
+
+def test_before_needs_time():
+    with pytest.raises(ConfigError, match="needs timestamps, and this log has none"):
+        make(log(), history="before")

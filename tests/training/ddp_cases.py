@@ -21,7 +21,8 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset, Feature
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
-from avrec.data.samplers import Candidates, FullCatalogue, InBatch, PairSampler, SampledNegatives
+from avrec.data.candidates import Candidates, FullCatalogue, InBatch, SampledNegatives
+from avrec.data.samplers import PairPolicy, PairSampler
 from avrec.losses.bpr import BPR
 from avrec.losses.softmax import Softmax
 from avrec.models.two_tower import TwoTower
@@ -92,7 +93,7 @@ def tiny_model() -> TwoTower:
 
 
 def sampler_of(dataset: Dataset, candidates: Candidates) -> PairSampler:
-    return PairSampler(dataset.train, candidates, batch_size=BATCH_SIZE, seed=5, max_history_items=4)
+    return PairSampler(dataset.train, candidates, batch_size=BATCH_SIZE, seed=5, policy=PairPolicy(max_history_items=4))
 
 
 class Recorder(Callback):

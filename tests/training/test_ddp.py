@@ -14,7 +14,7 @@ import pytest
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from avrec.data.samplers import FullCatalogue
+from avrec.data.candidates import FullCatalogue
 from avrec.training.ranks import own_ranks
 from tests.training.ddp_cases import BATCH_SIZE, CASES, STAGES, Recorder, fit_case, quiet, sampler_of, tiny_model, world
 

@@ -10,7 +10,8 @@ import torch
 from avrec.baselines.popularity import Popularity
 from avrec.core.dataset import Dataset, Feature
 from avrec.core.interactions import Interactions
-from avrec.data.samplers import Batch, FullCatalogue, PairSampler
+from avrec.data.candidates import FullCatalogue
+from avrec.data.samplers import Batch, PairPolicy, PairSampler
 from avrec.evaluation.evaluate import evaluate
 from avrec.training.averaging import EpochAveraging
 from avrec.training.batches import TensorBatch
@@ -167,7 +168,7 @@ def with_time(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize("dataset", [random_world(0), with_time(random_world(0))], ids=["no time", "time"])
 @pytest.mark.parametrize("options", [{}, {"history": "others"}, {"long_user_items": 4, "max_history_items": 6}])
 def test_no_history_holds_its_positive_and_a_planted_leak_is_seen(dataset, options):
-    honest = PairSampler(dataset.train, FullCatalogue(), 32, 0, **options)
+    honest = PairSampler(dataset.train, FullCatalogue(), 32, 0, PairPolicy(**options))
     batches = [honest.batch(epoch, index) for epoch in range(3) for index in range(honest.num_batches)]
     assert sum(map(leaks, batches)) == 0
     assert sum(int(batch.history_mask.sum()) for batch in batches) > 100

@@ -10,7 +10,8 @@ from avrec.core.dataset import Dataset, Feature
 from avrec.core.errors import ConfigError
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
-from avrec.data.samplers import FullCatalogue, InBatch, PairSampler
+from avrec.data.candidates import FullCatalogue, InBatch
+from avrec.data.samplers import PairSampler
 from avrec.losses.softmax import Softmax
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import TwoTower

@@ -14,7 +14,8 @@ from avrec.build.model import learn_from_train
 from avrec.core.dataset import Dataset, Feature
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
-from avrec.data.samplers import FullCatalogue, PairSampler
+from avrec.data.candidates import FullCatalogue
+from avrec.data.samplers import PairPolicy, PairSampler
 from avrec.losses.softmax import Softmax
 from avrec.models.encoders.feature import FeatureEncoder
 from avrec.models.fusion.attention import AttentionFusion
@@ -157,7 +158,7 @@ def make_stage(weights: LossWeights = IDS, max_epochs: int = 3, **options: objec
 
 
 def make_sampler(dataset: Dataset, batch_size: int = 96, seed: int = 5, **options: object) -> PairSampler:
-    return PairSampler(dataset.train, FullCatalogue(), batch_size=batch_size, seed=seed, **options)
+    return PairSampler(dataset.train, FullCatalogue(), batch_size=batch_size, seed=seed, policy=PairPolicy(**options))
 
 
 def make_context(

@@ -1,0 +1,122 @@
+"""Every part of the configuration in one real run, and every experiment for one step."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avrec.build.compose import compose
+from tests.pipelines.conftest import ROOT, SMALL_MODEL
+from tests.pipelines.world import user_id
+
+QUICK = ["sampler.batch_size=128", "baseline=[popularity]", "propagation=none", "logger=none"]
+ONE_EPOCH = [*QUICK, *SMALL_MODEL, "stages.joint.max_epochs=1"]
+GROUPS = {
+    "attention_bpr": [
+        "pooling=attention",
+        "loss=bpr",
+        "candidates=sampled",
+        "candidates.num_negatives=30",
+        "item_table.tied=false",
+        "user_table.enabled=true",
+    ],
+    "in_batch_joint": ["candidates=in_batch", "stages.joint.weights.joint=0.5", "loss.temperature=0.5"],
+    "raw_features": ["encoder=raw_feature", "fusion=concatenation", "~encoder.dim", "~fusion.num_heads"],
+    "fold_in": ["start=fold_in", "pooling=sum", "+start.als.iterations=3"],
+    "look_up": ["start=look_up", "user_table.enabled=true", "+start.als.iterations=3"],
+    "double": ["trainer.precision=64-true"],
+}
+
+
+@pytest.fixture(scope="module")
+def words(prepared) -> list[str]:
+    return ["data=prepared", f"data.path={prepared}"]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_run_with_other_parts(console, words, name):
+    choice = GROUPS[name]
+    model = [word for word in ONE_EPOCH if f"~{word.split('=')[0]}" not in choice]
+    run = console.train(f"variant_{name}", *words, *model, *(word for word in choice if not word.startswith("~")))
+    assert 0 < run.metrics["test/recall@20"] <= 1
+    assert all(np.isfinite(value).all() for value in run.tensors.values())
+    assert not (run.folder / "logs").exists()
+
+
+def test_untied_tables_and_residuals_are_trained(console, words):
+    run = console.train("untied", *words, *ONE_EPOCH, "item_table.tied=false", "user_table.enabled=true", "propagation=grid")
+    tensors = run.tensors
+    assert not np.array_equal(tensors["item_table.history_ND"], tensors["item_table.output_ND"])
+    assert np.abs(tensors["user_table.residual_UD"]).max() > 0
+
+
+def test_ids_alone_go_through_export_and_recommend(console, words):
+    run = console.train("ids", *words, *QUICK, "id_dim=8", "modalities=[]", "stages=ids", "stages.ids.max_epochs=2")
+    assert run.metrics["test/cold/recall@20"] == 0
+    assert run.metrics["frontier"] == []
+    assert "content only" not in run.metrics["baselines"]
+    bundle = run.folder / "bundle"
+    console("export", f"ckpt={run.model}", f"bundle_dir={bundle}")
+    console("verify", f"bundle_dir={bundle}")
+    assert console("recommend", f"bundle_dir={bundle}", f"user='{user_id(2)}'", "k=5").out.count("clip-") == 5
+    assert console("recommend", f"bundle_dir={bundle}", "history=[clip-09]", "k=5").out.count("clip-") == 5
+
+
+def test_a_finished_run_is_not_trained_again(console, words):
+    """The same command in the same folder loads what stands there, and says so."""
+    first = console.train("twice", *words, *ONE_EPOCH)
+    before, stamp = first.tensors, (first.folder / "checkpoints" / "0_joint" / "best.ckpt").stat().st_mtime_ns
+    again = console.train("twice", *words, *ONE_EPOCH)
+    assert f"finished earlier, loaded from {first.folder / 'checkpoints' / '0_joint'}" in again.answer.out
+    assert (first.folder / "checkpoints" / "0_joint" / "best.ckpt").stat().st_mtime_ns == stamp
+    assert all(np.array_equal(before[name], value) for name, value in again.tensors.items())
+
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_runs_one_step(console, request, name):
+    """One batch of the first stage and of each later one, and everything that comes after training."""
+    config = compose("train", [f"+experiment={name}"])
+    words = [f"+experiment={name}", "+trainer.limit_train_batches=1", "baseline=[popularity]", "num_threads=1"]
+    words += [f"stages.{stage}.max_epochs=1" for stage in config.stages]
+    if config.data.name in ("tiktok", "movielens", "lastfm"):
+        folder = request.getfixturevalue("shared_data") / "data"
+        words.append(f"data.path={place_of(folder, config.data.name)}")
+    run = console.train(f"experiment_{name}", *words)
+    assert 0 < run.metrics["test/recall@20"] < 1
+    assert run.record["stages"][0]["epochs"] == 1
+
+
+def place_of(folder: Path, name: str) -> Path:
+    (found,) = (path for path in folder.iterdir() if path.is_dir() and path.name.replace("-", "_").startswith(name))
+    return found
+
+
+def test_every_experiment_names_the_command_that_runs_it():
+    for name in EXPERIMENTS:
+        lines = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()
+        assert lines[0] == "# @package _global_"
+        assert re.match(rf"# python train\.py \+experiment={name}( |$)", lines[1]), name
+
+
+EXAMPLE = re.compile(r"^ *avrec (\w+) (.*?)(?:  +#.*)?$")
+PLACEHOLDERS = {"FOLDER": "folder", "TIME": "2026", "NAME": "name", "USER_ID": "1"}
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "export", "recommend", "verify"])
+def test_every_example_of_the_help_composes(verb):
+    """What `avrec VERB --help` shows can be typed."""
+    header = (ROOT / "conf" / f"{verb}.yaml").read_text()
+    examples = [found.groups() for line in header.splitlines() if (found := EXAMPLE.match(line))]
+    assert examples
+    for name, text in examples:
+        words = [word for word in text.split() if not word.startswith("-")]
+        for placeholder, value in PLACEHOLDERS.items():
+            words = [word.replace(placeholder, value) for word in words]
+        swept = {word.partition("=")[0]: word for word in words if "," in word and "[" not in word}
+        compose(name, [swept[key].split(",")[0] if (key := word.partition("=")[0]) in swept else word for word in words])
