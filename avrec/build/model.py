@@ -14,6 +14,7 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError, ConfigError
 from avrec.core.files import atomic_write, check_format_version
+from avrec.models.encoders.feature import Standardise
 from avrec.models.item_tower import ItemTower, OperatingPoint
 from avrec.models.two_tower import TwoTower
 from avrec.training.checkpoints import load_tensors
@@ -53,6 +54,7 @@ class Sizes:
         """The sizes of a data set.
 
         Args:
+            dataset: the data set.
             modalities: which of its features to use, in this order; all when None, none when empty.
 
         Raises:
@@ -121,8 +123,9 @@ def learn_from_train(model: TwoTower, dataset: Dataset) -> None:
     model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
     for name, encoder in model.item_tower.encoders.items():
         feature = dataset.features[name]
-        preprocess = getattr(encoder, "preprocess")
-        preprocess.learn(torch.tensor(feature.values[feature.present & (counts > 0)]))
+        preprocess = encoder.get_submodule("preprocess")
+        if isinstance(preprocess, Standardise):
+            preprocess.learn(torch.tensor(feature.values[feature.present & (counts > 0)]))
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ class UserQuery:
             if now_sec is None:
                 last = np.where(np.diff(indptr) > 0, indptr[1:] - 1, 0)
                 now_sec = stamps[last]
-            age_sec = np.maximum(np.repeat(now_sec, np.diff(indptr)) - stamps, 0)  # a random split looks into the future
+            age_sec = np.maximum(
+                np.repeat(now_sec, np.diff(indptr)) - stamps, 0
+            )  # a random split looks into the future
             age_days = (age_sec / SECONDS_PER_DAY).astype(np.float32)
         return cls(
             np.asarray(users, np.int64), indptr, history.item_idx[positions], history.weight[positions], age_days

@@ -105,7 +105,9 @@ class PairSampler:
         has_time = train.timestamp is not None
         self.before = has_time if self.policy.history == "auto" else self.policy.history == "before"
         if self.before and not has_time:
-            raise ConfigError("sampler.policy.history=before needs timestamps, and this log has none. Use auto or others.")
+            raise ConfigError(
+                "sampler.policy.history=before needs timestamps, and this log has none. Use auto or others."
+            )
         self.user_idx = train.user_idx
         self.item_counts = train.item_counts
         cap = self.policy.max_pairs_per_user

@@ -52,9 +52,10 @@ class AttentionPooling(nn.Module):
     def forward(self, vectors_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """(B, D)."""
         used_BL = mask_BL & (weights_BL > 0)
-        logit_BL = self.direction(vectors_BLD).squeeze(2) - self.decay_rate * torch.log1p(ages_BL.clamp(min=0))
+        logit_BL: Tensor = self.direction(vectors_BLD).squeeze(2) - self.decay_rate * torch.log1p(ages_BL.clamp(min=0))
         logit_BL = logit_BL + weights_BL.clamp(min=1e-12).log()
         logit_BL = logit_BL.masked_fill(~used_BL, -1e9)
         attention_BL = logit_BL.softmax(dim=1) * used_BL.to(logit_BL.dtype)
         size_B1 = (weights_BL * used_BL.to(weights_BL.dtype)).sum(dim=1, keepdim=True)
-        return (attention_BL.unsqueeze(2) * vectors_BLD).sum(dim=1) * size_B1 ** (1 - self.exponent)
+        mean_BD = (attention_BL.unsqueeze(2) * vectors_BLD).sum(dim=1)
+        return mean_BD * size_B1.pow(1 - self.exponent)

@@ -100,11 +100,14 @@ class TwoTower(nn.Module):
             return history_ND
         mixed = content.clone()
         for neighbour in range(self.smoothing_idx_NK.shape[1]):
-            mixed += smoothing * self.smoothing_weight_NK[:, neighbour, None] * content[self.smoothing_idx_NK[:, neighbour]]
+            mixed += (
+                smoothing * self.smoothing_weight_NK[:, neighbour, None] * content[self.smoothing_idx_NK[:, neighbour]]
+            )
         return torch.cat([ids, mixed], dim=1)
 
     @torch.no_grad()
     def user_vectors(self) -> Tensor:
         """The gated residual (U, D) of every user: what the user tower takes as `user_vector`."""
         users = torch.arange(self.user_table.num_users, device=self.user_evidence_U.device)
-        return self.user_table(users, self.user_evidence_U)
+        residuals: Tensor = self.user_table(users, self.user_evidence_U)
+        return residuals

@@ -41,9 +41,11 @@ class UserTower(nn.Module):
         self.map_DD = nn.Parameter(torch.eye(id_dim), requires_grad=train_map)
         self.constant_D = nn.Parameter(torch.zeros(id_dim))
 
-    def id_vector(self, own_BD: Tensor, ids_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    def id_vector(
+        self, own_BD: Tensor, ids_BLD: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor
+    ) -> Tensor:
         """The id segment (B, D)."""
-        pooled_BD = self.id_pooling(ids_BLD, weights_BL, ages_BL, mask_BL)
+        pooled_BD: Tensor = self.id_pooling(ids_BLD, weights_BL, ages_BL, mask_BL)
         return pooled_BD @ self.map_DD.T + own_BD + self.constant_D
 
     def content_vector(self, content_BLC: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:

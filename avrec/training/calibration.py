@@ -200,7 +200,9 @@ def ranks_by_offset(
         users, place = torch.unique(row, return_inverse=True)
         best_TK = other_BK[users].topk(min(LIST, other_BK.shape[1]), dim=1).values.flip(1)[place].contiguous()
         wanted_TO = score_T1 + sign * offsets_O
-        below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(best_TK, wanted_TO, side="right")
+        below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(
+            best_TK, wanted_TO, side="right"
+        )
         rank_TO[mine_T] = _rank_of(score_T1, own_BK[row]).unsqueeze(1) + best_TK.shape[1] - below / 2
     return rank_TO
 

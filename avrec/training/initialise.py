@@ -77,4 +77,6 @@ class FactorStart:
             folded_BD = model.user_tower.id_vector(own_BD, table_ND[item_idx], weight, age, mask)
             evidence_B1 = model.user_evidence_U[torch.from_numpy(block)].unsqueeze(1)
             gate_B1 = evidence_B1 / (evidence_B1 + model.user_table.kappa)
-            model.user_table.residual_UD[torch.from_numpy(block)] = (torch.from_numpy(factor_UD[block]) - folded_BD) / gate_B1
+            model.user_table.residual_UD[torch.from_numpy(block)] = (
+                torch.from_numpy(factor_UD[block]) - folded_BD
+            ) / gate_B1

@@ -37,7 +37,11 @@ class Progress(RichProgressBar):
             return
         now = time.monotonic()
         is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        if trainer.sanity_checking or not trainer.is_global_zero or (now - self._last_sec < self.every_sec and not is_last):
+        if (
+            trainer.sanity_checking
+            or not trainer.is_global_zero
+            or (now - self._last_sec < self.every_sec and not is_last)
+        ):
             return
         self._last_sec = now
         metrics: dict[str, Any] = dict(trainer.callback_metrics)

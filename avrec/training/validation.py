@@ -38,7 +38,9 @@ class Validator:
             views.append(("content/", "content"))
         found = {"objective": 0.0}
         for prefix, view in views:
-            metrics = evaluate(TwoTowerScorer(model, self.catalogue, view), self.dataset, "validation", (CUTOFF,)).metrics
+            metrics = evaluate(
+                TwoTowerScorer(model, self.catalogue, view), self.dataset, "validation", (CUTOFF,)
+            ).metrics
             for name in (f"recall@{CUTOFF}", f"ndcg@{CUTOFF}"):
                 found[prefix + name] = metrics[name]
                 found["objective"] += metrics[name]

@@ -42,7 +42,9 @@ def test_an_epoch_holds_every_pair_once_up_to_the_cap():
 
 def test_epochs_differ_and_repeat_exactly():
     sampler = make(log())
-    first, again, other = (np.concatenate([batch.positive for batch in epoch_of(sampler, epoch)]) for epoch in (0, 0, 1))
+    first, again, other = (
+        np.concatenate([batch.positive for batch in epoch_of(sampler, epoch)]) for epoch in (0, 0, 1)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -82,7 +84,9 @@ def test_with_time_the_history_is_what_came_strictly_before():
     train = log(with_time=True)
     stamps = {
         (user, item): time
-        for user, item, time in zip(train.user_idx.tolist(), train.item_idx.tolist(), train.timestamp.tolist(), strict=True)
+        for user, item, time in zip(
+            train.user_idx.tolist(), train.item_idx.tolist(), train.timestamp.tolist(), strict=True
+        )
     }
     with_history = 0
     for batch in epoch_of(make(train)):

@@ -46,7 +46,9 @@ def test_a_fusion_ignores_what_is_absent_and_never_gives_nan(make, num_tokens):
     assert torch.isfinite(vector).all()
     torch.testing.assert_close(share.sum(dim=1), torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
     assert share[1, 1] == 0 and share[2, 0] == 0
-    spoiled = {name: torch.where(masks[name][:, None, None], value, torch.tensor(99.0)) for name, value in values.items()}
+    spoiled = {
+        name: torch.where(masks[name][:, None, None], value, torch.tensor(99.0)) for name, value in values.items()
+    }
     torch.testing.assert_close(fusion(spoiled, masks)[0], vector)
     changed = {name: value + 1 for name, value in values.items()}
     assert not torch.allclose(fusion(changed, masks)[0][0], vector[0])
@@ -58,7 +60,10 @@ def test_a_fusion_treats_each_item_by_itself(make):
     fusion = make({"audio": 8, "visual": 8}).eval()
     whole = fusion(values, masks)[0]
     for item in range(6):
-        alone = fusion({name: value[item : item + 1] for name, value in values.items()}, {name: mask[item : item + 1] for name, mask in masks.items()})[0]
+        alone = fusion(
+            {name: value[item : item + 1] for name, value in values.items()},
+            {name: mask[item : item + 1] for name, mask in masks.items()},
+        )[0]
         torch.testing.assert_close(alone[0], whole[item])
 
 
@@ -159,7 +164,9 @@ def small_model(fusion=None, tied=True, residual=True):
     fusion = fusion or AttentionFusion({"audio": 6, "visual": 6}, num_heads=2)
     item_tower = ItemTower(encoders, fusion, 4)
     user_tower = UserTower(4, item_tower.content_dim, NormalizedSum(), NormalizedSum())
-    model = TwoTower(item_tower, user_tower, ItemTable(9, 4, tied=tied, init_std=1.0), UserTable(3, 4, enabled=residual))
+    model = TwoTower(
+        item_tower, user_tower, ItemTable(9, 4, tied=tied, init_std=1.0), UserTable(3, 4, enabled=residual)
+    )
     torch.nn.init.normal_(model.item_table.bias_N)
     torch.nn.init.normal_(model.user_table.residual_UD)
     torch.nn.init.normal_(model.neighbour_vector_ND)

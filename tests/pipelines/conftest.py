@@ -132,7 +132,9 @@ def tables(console) -> list[str]:
 def prepared(console, tables) -> Path:
     answer = console("prepare", *tables)
     (folder,) = (console.folder / "data" / "prepared").iterdir()
-    assert answer.out.splitlines()[-1] == f"next: avrec train data=prepared data.path={folder.relative_to(console.folder)}"
+    assert (
+        answer.out.splitlines()[-1] == f"next: avrec train data=prepared data.path={folder.relative_to(console.folder)}"
+    )
     return folder
 
 

@@ -83,7 +83,14 @@ def test_metrics_hold_every_number_and_where_it_came_from(run, prepared):
 
 def test_baselines_and_controls_stand_beside_the_model(run):
     baselines = run.metrics["baselines"]
-    assert set(baselines) >= {"popularity", "ease", "content_knn", "ids only", "content only", "overall, content permuted"}
+    assert set(baselines) >= {
+        "popularity",
+        "ease",
+        "content_knn",
+        "ids only",
+        "content only",
+        "overall, content permuted",
+    }
     assert baselines["ease"]["settings"]["regularisation"] in (20.0, 35.0, 50.0, 100.0, 200.0, 500.0)
     assert {"validation/recall@20", "test/recall@20", "test/cold/recall@20"} <= set(baselines["ease"])
     assert baselines["ids only"]["test/cold/recall@20"] == 0
@@ -122,7 +129,9 @@ def test_another_calibration_reports_the_other_point(console, run):
     assert only_test(cold) != only_test(run.metrics)
     best = max(point["recall@20"] + point["ndcg@20"] for point in run.metrics["frontier"])
     kept = [point for point in run.metrics["frontier"] if point["recall@20"] + point["ndcg@20"] >= 0.98 * best]
-    chosen = next(point for point in kept if all(math.isclose(point[key], value) for key, value in points["cold98"].items()))
+    chosen = next(
+        point for point in kept if all(math.isclose(point[key], value) for key, value in points["cold98"].items())
+    )
     assert chosen["cold/recall@20"] == max(point["cold/recall@20"] for point in kept)
 
 
@@ -171,7 +180,12 @@ def test_the_bundle_recommends_what_the_model_would_and_needs_no_torch(run, bund
     k = 15
     expected, _ = top_of_scores(scores, k, tie_order(dataset.items))
 
-    words = [json.dumps([user_id(user) for user in users]), json.dumps([item_id(3), item_id(5)]), k, tmp_path / "out.json"]
+    words = [
+        json.dumps([user_id(user) for user in users]),
+        json.dumps([item_id(3), item_id(5)]),
+        k,
+        tmp_path / "out.json",
+    ]
     python("-c", WITHOUT_TORCH, bundle, *words, cwd=tmp_path)
     found = read(tmp_path / "out.json")
     assert found["heavy"] == []

@@ -87,7 +87,9 @@ WRONG_SETTINGS = {
     ("modalities=[audio,vidoe]",): (
         "avrec train: modalities: the data set 'tables' has no ['vidoe']; it has ['audio', 'visual'].\n"
     ),
-    ("start=look_up",): "avrec train: start.method=look_up needs user_table.enabled=true: the user factors are stored there.\n",
+    (
+        "start=look_up",
+    ): "avrec train: start.method=look_up needs user_table.enabled=true: the user factors are stored there.\n",
     ("start=fold_in", "start.als.num_factors=8"): (
         "avrec train: the factorisation has 8 factors, the item table 16. "
         "Set id_dim and start.als.num_factors to the same number.\n"
@@ -96,14 +98,18 @@ WRONG_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("words", "expected"), WRONG_SETTINGS.items(), ids=[" ".join(words) for words in WRONG_SETTINGS])
+@pytest.mark.parametrize(
+    ("words", "expected"), WRONG_SETTINGS.items(), ids=[" ".join(words) for words in WRONG_SETTINGS]
+)
 def test_a_setting_that_does_not_fit(told, data, tmp_path, words, expected):
     assert told("train", *data, f"run_dir={tmp_path / 'run'}", *words, code=CONFIG) == expected
 
 
 def test_content_losses_without_content(told, data, tmp_path):
     text = told("train", *data, f"run_dir={tmp_path / 'run'}", "modalities=[]", code=CONFIG)
-    assert text.startswith("avrec train: stage: the weights content=1.0 and joint=0.0 train content, but the model has no ")
+    assert text.startswith(
+        "avrec train: stage: the weights content=1.0 and joint=0.0 train content, but the model has no "
+    )
     assert "stages=ids" in text
 
 
@@ -131,7 +137,9 @@ def test_neither_or_both_of_user_and_history(told, bundle, words):
 
 def test_a_bundle_that_is_not_there_or_was_touched(console, told, bundle, tmp_path):
     text = told("recommend", f"bundle_dir={tmp_path}", "user=1", code=ARTEFACT)
-    assert text.startswith(f"avrec recommend: {tmp_path / 'manifest.json'}: cannot be read (No such file or directory).")
+    assert text.startswith(
+        f"avrec recommend: {tmp_path / 'manifest.json'}: cannot be read (No such file or directory)."
+    )
     touched = shutil.copytree(bundle, tmp_path / "touched")
     content = bytearray((touched / "item_vectors.npy").read_bytes())
     content[-1] ^= 1

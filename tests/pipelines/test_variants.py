@@ -45,7 +45,9 @@ def test_a_run_with_other_parts(console, words, name):
 
 
 def test_untied_tables_and_residuals_are_trained(console, words):
-    run = console.train("untied", *words, *ONE_EPOCH, "item_table.tied=false", "user_table.enabled=true", "propagation=grid")
+    run = console.train(
+        "untied", *words, *ONE_EPOCH, "item_table.tied=false", "user_table.enabled=true", "propagation=grid"
+    )
     tensors = run.tensors
     assert not np.array_equal(tensors["item_table.history_ND"], tensors["item_table.output_ND"])
     assert np.abs(tensors["user_table.residual_UD"]).max() > 0
@@ -119,4 +121,6 @@ def test_every_example_of_the_help_composes(verb):
         for placeholder, value in PLACEHOLDERS.items():
             words = [word.replace(placeholder, value) for word in words]
         swept = {word.partition("=")[0]: word for word in words if "," in word and "[" not in word}
-        compose(name, [swept[key].split(",")[0] if (key := word.partition("=")[0]) in swept else word for word in words])
+        compose(
+            name, [swept[key].split(",")[0] if (key := word.partition("=")[0]) in swept else word for word in words]
+        )
