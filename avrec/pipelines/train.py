@@ -69,7 +69,7 @@ def run(config: DictConfig) -> TrainResult:
     )
     stages: list[Stage] = list(instantiate(config.stages).values())
     summaries = train(model, stages, context)
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # set by Lightning
         return TrainResult(sum(summary["objective"] for summary in summaries), None, {})
 
     mixes = list(instantiate(config.propagation).values())
