@@ -21,6 +21,7 @@ from avrec.training.scorer import TwoTowerScorer, content_table
 
 CUTOFF = 20
 LIST = 64
+TARGETS = 512
 Rule = Literal["overall", "cold98"]
 
 
@@ -186,7 +187,7 @@ def ranks_by_offset(
 ) -> Tensor:
     """Ranks (T, O) of targets when each offset is added to the cold items, ties counting half.
 
-    Ranks beyond the cut-off may be too small, never below it: only the best `LIST` of each side are looked at.
+    Ranks beyond the cut-off may be too small, never below it: only the best `LIST` of the other side are looked at.
     """
     masked_BN = scores_BN.clone()
     masked_BN[seen] = float("-inf")
@@ -203,15 +204,23 @@ def ranks_by_offset(
         below = torch.searchsorted(best_TK, wanted_TO, side="left") + torch.searchsorted(
             best_TK, wanted_TO, side="right"
         )
-        rank_TO[mine_T] = _rank_of(score_T1, own_BK[row]).unsqueeze(1) + best_TK.shape[1] - below / 2
+        rank_TO[mine_T] = _rank_of(score_T1, own_BK, row).unsqueeze(1) + best_TK.shape[1] - below / 2
     return rank_TO
 
 
-def _rank_of(score_T1: Tensor, rivals_TK: Tensor) -> Tensor:
-    """Ranks (T,) among rivals that contain the target itself, ties counting half; numpy counts several times faster."""
-    score, rivals = score_T1.numpy(), rivals_TK.numpy()
-    above = np.count_nonzero(rivals > score, axis=1) + (np.count_nonzero(rivals == score, axis=1) - 1) / 2
-    return torch.from_numpy((1 + above).astype(np.float32))
+def _rank_of(score_T1: Tensor, rivals_BK: Tensor, row_T: Tensor) -> Tensor:
+    """Ranks (T,) among the row's rivals, the target itself one of them, ties counting half.
+
+    numpy counts several times faster; some targets at a time, so that memory does not grow with the targets of a user.
+    """
+    score, rivals, row = score_T1.numpy(), rivals_BK.numpy(), row_T.numpy()
+    rank = np.empty(len(score), np.float32)
+    for start in range(0, len(score), TARGETS):
+        part = slice(start, start + TARGETS)
+        own = rivals[row[part]]
+        equal = np.count_nonzero(own == score[part], axis=1)
+        rank[part] = 1 + np.count_nonzero(own > score[part], axis=1) + (equal - 1) / 2
+    return torch.from_numpy(rank)
 
 
 def _add(sums: _Sums, rank_TO: Tensor, part: _Block, cold: Tensor) -> None:

@@ -130,12 +130,10 @@ def tables(console) -> list[str]:
 
 @pytest.fixture(scope="session")
 def prepared(console, tables) -> Path:
-    answer = console("prepare", *tables)
-    (folder,) = (console.folder / "data" / "prepared").iterdir()
-    assert (
-        answer.out.splitlines()[-1] == f"next: avrec train data=prepared data.path={folder.relative_to(console.folder)}"
-    )
-    return folder
+    """Where `avrec prepare` put them, by the command that it offers next."""
+    words = console("prepare", *tables).out.splitlines()[-1].split()
+    assert words[:-1] == ["next:", "avrec", "train", "data=prepared"]
+    return console.folder / words[-1].removeprefix("data.path=")
 
 
 @pytest.fixture(scope="session")

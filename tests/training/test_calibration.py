@@ -13,6 +13,7 @@ from avrec.core.query import held_out_query
 from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import TwoTower
+from avrec.training import calibration
 from avrec.training.calibration import (
     CalibrationGrid,
     FrontierPoint,
@@ -127,7 +128,8 @@ def test_exact_ties_count_half_as_in_the_evaluator():
 
 @pytest.mark.parametrize("num_cold", [0, 3, 70, 149])
 @pytest.mark.parametrize("levels", [12, 10_000], ids=["ties", "distinct"])
-def test_ranks_by_offset_equal_a_loop_up_to_the_cut_off(num_cold, levels):
+def test_ranks_by_offset_equal_a_loop_up_to_the_cut_off(num_cold, levels, monkeypatch):
+    monkeypatch.setattr(calibration, "TARGETS", 4)  # several pieces, the last not full
     rng = np.random.default_rng(num_cold + levels)
     users, items, offsets = 6, 150, [-1.5, 0.0, 0.25, 2.0]
     scores = rng.integers(0, levels, (users, items)).astype(np.float32) * np.float32(4 / levels)

@@ -172,7 +172,7 @@ def test_no_history_holds_its_positive_and_a_planted_leak_is_seen(dataset, optio
     batches = [honest.batch(epoch, index) for epoch in range(3) for index in range(honest.num_batches)]
     assert sum(map(leaks, batches)) == 0
     assert sum(int(batch.history_mask.sum()) for batch in batches) > 100
-    leaky = Leaky(dataset.train, FullCatalogue(), 32, 0, **options | {"history": "others"})
+    leaky = Leaky(dataset.train, FullCatalogue(), 32, 0, PairPolicy(**options | {"history": "others"}))
     assert sum(leaks(leaky.batch(0, index)) for index in range(leaky.num_batches)) > 50
 
 
