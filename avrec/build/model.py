@@ -191,6 +191,7 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
     check_format_version(value, path, FORMAT_VERSION)
     try:
         sizes = Sizes(**value["sizes"])
+        _check_sizes(sizes, value, path)
         model = build_model(value["config"], sizes, trusted=False)
         model.load_state_dict(value["state_dict"])
         points = {name: OperatingPoint(**point) for name, point in value["operating_points"].items()}
@@ -211,3 +212,18 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
     model.set_operating_point(points[rule])
     model.eval()
     return found
+
+
+def _check_sizes(sizes: Sizes, value: Mapping[str, Any], path: str | Path) -> None:
+    """Compare the sizes that a file claims with its tensors, before a model of that size is built."""
+    state, dim = value["state_dict"], value["config"]["id_dim"]
+    claims = {
+        "item_table.output_ND": (sizes.num_items, dim),
+        "user_evidence_U": (sizes.num_users,),
+        **{f"item_tower.encoders.{name}.preprocess.mean_F": (width,) for name, width in sizes.feature_dims.items()},
+    }
+    for name, shape in claims.items():
+        if name in state and tuple(state[name].shape) != shape:
+            raise ArtefactError(
+                f"{path}: claims {shape} for {name}, but holds {tuple(state[name].shape)}. Train again."
+            )

@@ -29,6 +29,8 @@ from avrec.training.validation import Validator, pseudo_cold_items
 
 MODEL_FILE = "model.pt"
 CLAIM_FILE = "claim.json"
+# Keys that do not decide what is trained: a broken run may go on with others.
+AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def run(config: DictConfig) -> TrainResult:
     learn_from_train(model, dataset)
     instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
-    _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": portable(plain)})
+    claimed = {key: value for key, value in portable(plain).items() if key not in AFTERWARDS}
+    _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": claimed})
     _announce(model, dataset, prepared, folder)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None

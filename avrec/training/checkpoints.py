@@ -1,5 +1,6 @@
 """Lightning checkpoints through our own door: written atomically, read without pickle."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: the file is missing, damaged or holds other objects.
     """
+    _refuse_compressed(path)
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -53,3 +55,16 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtefactError(f"{path}: holds a {type(value).__name__}, not a checkpoint. Use another file.")
     return value
+
+
+def _refuse_compressed(path: Path) -> None:
+    """PyTorch stores tensors uncompressed; a compressed entry can only be there to expand in memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (OSError, zipfile.BadZipFile):
+        return  # `torch.load` says what is wrong
+    if packed:
+        raise ArtefactError(
+            f"{path}: the entry {packed[0]} is compressed, which no checkpoint of PyTorch is. Use another file."
+        )

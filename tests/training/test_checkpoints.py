@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from dataclasses import asdict
 
 import numpy as np
@@ -223,3 +224,14 @@ def test_another_format_version_is_refused(written):
     changed(written, lambda value: value.update(format_version=99))
     with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 1"):
         load(written)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    path, bomb = tmp_path / "model.pt", tmp_path / "bomb.pt"
+    torch.save({"weights": torch.zeros(1_000_000)}, path)
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    assert bomb.stat().st_size < path.stat().st_size / 100
+    with pytest.raises(ArtefactError, match=r"bomb\.pt: the entry .* is compressed"):
+        load_tensors(bomb)
