@@ -225,5 +225,6 @@ def _check_sizes(sizes: Sizes, value: Mapping[str, Any], path: str | Path) -> No
     for name, shape in claims.items():
         if name in state and tuple(state[name].shape) != shape:
             raise ArtefactError(
-                f"{path}: claims {shape} for {name}, but holds {tuple(state[name].shape)}. Train again."
+                f"{path}: its parts do not fit one another ({name} is {tuple(state[name].shape)}, the sizes say {shape}). "
+                "Train again."
             )

@@ -229,14 +229,30 @@ def test_the_bundle_recommends_what_the_model_would_and_needs_no_torch(run, bund
 
 
 def test_recommend_on_the_console(console, bundle):
-    one = console("recommend", f"bundle_dir={bundle}", "user='user 07'", "k=3").out
-    assert "user 07: answered from known user" in one
+    one = console("recommend", f"bundle_dir={bundle}", "user=user 07", "k=3").out
+    assert one.startswith("user 07: answered from known user\n")
     assert one.count("clip-") == 3
-    two = console("recommend", f"bundle_dir={bundle}", "user=['user 07','user 11']", "k=2").out
+    two = console("recommend", f"bundle_dir={bundle}", "user=[user 07,user 11]", "k=2").out
     assert two.count("clip-") == 4
-    stranger = console("recommend", f"bundle_dir={bundle}", "history=[clip-01,clip-02]", "k=4").out
-    assert "history: answered from history" in stranger
-    assert stranger.count("clip-") == 4
+    stranger = console("recommend", f"bundle_dir={bundle}", "history=[clip-01,clip-02]", "k=78").out
+    assert stranger.startswith("history: answered from history\n")
+    assert stranger.count("clip-") == 78
+    assert stranger.count(" [/live]") == 8, "an id is shown as it is, whatever brackets it holds"
+
+
+REALLY = """
+import sys
+from avrec.cli import main
+code = main()
+heavy = [name for name in ("torch", "pytorch_lightning", "transformers") if name in sys.modules]
+sys.exit(code or len(heavy))
+"""
+
+
+def test_the_command_itself_does_without_torch(bundle, tmp_path):
+    for words in (["recommend", f"bundle_dir={bundle}", "user=user 07"], ["verify", f"bundle_dir={bundle}"]):
+        python("-c", REALLY, *words, cwd=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs"}
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(console, data, run):

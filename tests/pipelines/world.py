@@ -18,7 +18,7 @@ def user_id(user: int) -> str:
 
 
 def item_id(item: int) -> str:
-    return f"clip-{item:02d}"
+    return f"clip-{item:02d}" + (" [/live]" if item % 10 == 9 else "")  # what a terminal library takes for markup
 
 
 def chosen_items(rng: np.random.Generator, permute_test: bool = False) -> np.ndarray:
