@@ -120,14 +120,14 @@ for attempt in (lambda: socket.create_connection(("example.org", 80)), lambda: s
     with proxy_trap() as (proxy, asked):
         python(
             "-c",
-            "import urllib.request as r\ntry: r.urlopen('http://example.org')\nexcept OSError: pass",
+            "import urllib.request as r\ntry: r.urlopen('http://192.0.2.1')\nexcept OSError: pass",
             cwd=tmp_path,
             HTTP_PROXY=proxy,
             http_proxy=proxy,
             no_proxy="",
             NO_PROXY="",
         )
-    assert asked[0].startswith(b"GET http://example.org")
+    assert asked[0].startswith(b"GET http://192.0.2.1")
 
 
 def test_tensorboard_alone(console, prepared):
