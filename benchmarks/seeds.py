@@ -24,8 +24,9 @@ def main(paths: list[str]) -> None:
         sys.exit("these runs are of different data sets")
     rule = documents[0]["settings"]["calibration"]
     rows: dict[str, list[dict[str, Any]]] = {f"{rule} *": documents}
-    for name in documents[0]["baselines"]:
-        rows[name] = [document["baselines"][name] for document in documents if name in document["baselines"]]
+    for section in ("views", "baselines"):
+        for name in documents[0][section]:
+            rows[name] = [document[section][name] for document in documents if name in document[section]]
     seeds = [seed for document in documents for seed in document["seeds"]]
     table = Table(title=f"test, mean ± sd over seeds {seeds}", box=box.SIMPLE_HEAD)
     table.add_column("")

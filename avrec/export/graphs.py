@@ -5,6 +5,7 @@ Axes: B users in the batch, N items, L history length, D embedding of the ids, C
 
 import copy
 import io
+import logging
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
@@ -128,6 +129,7 @@ def export_onnx(graph: TowerGraph, path: Path, properties: Mapping[str, str]) ->
     """
     require("onnxscript", "export")
     onnx = require("onnx", "export")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that packages no tower uses are absent
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -81,9 +81,9 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
         if evaluations
         else {}
     )
-    others = {name: Measured([one], {}) for name, one in models.items() if one is not main}
+    views = {name: Measured([one], {}) for name, one in models.items() if one is not main}
     write_metrics(
-        folder / "metrics.json", model, others | baselines, found.data_hash, [found.seed], comparisons, found.frontier
+        folder / "metrics.json", model, baselines, found.data_hash, [found.seed], comparisons, found.frontier, views
     )
     print(f"metrics: {folder / 'metrics.json'}")
     return model.metrics

@@ -39,6 +39,7 @@ def write_metrics(
     seeds: Sequence[int],
     comparisons: Mapping[str, Comparison] | None = None,
     frontier: Sequence[Mapping[str, Any]] = (),
+    views: Mapping[str, Measured] | None = None,
 ) -> None:
     """Write `metrics.json` atomically.
 
@@ -53,6 +54,7 @@ def write_metrics(
         seeds: seeds of the runs behind the numbers.
         comparisons: paired tests of the model against each baseline, by the baseline's name.
         frontier: operating points on validation, one plain mapping each.
+        views: the same model at other operating points, its parts alone, and its controls.
     """
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -63,6 +65,7 @@ def write_metrics(
         "protocol": {one.part: one.protocol for one in model.evaluations},
         "counts": {one.part: dict(one.counts) for one in model.evaluations},
         "baselines": {name: {"settings": dict(one.settings)} | one.metrics for name, one in baselines.items()},
+        "views": {name: {"settings": dict(one.settings)} | one.metrics for name, one in (views or {}).items()},
         "comparisons": {name: asdict(one) for name, one in (comparisons or {}).items()},
         "frontier": [dict(point) for point in frontier],
     }

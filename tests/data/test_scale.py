@@ -22,7 +22,9 @@ options = PrepareOptions(event_weights={"view": 1, "like": 2}, duplicates="sum",
 prepare(TablesSource(sys.argv[1]), UserTimeSplit(), options, sys.argv[2])
 rows = len(load_dataset(sys.argv[2]).train)
 usage = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"rows": rows, "cpu_sec": usage.ru_utime + usage.ru_stime, "peak_mib": usage.ru_maxrss / 1024}))
+# ru_maxrss of a child starts at its parent's peak; the high-water mark of its own memory does not.
+peak_kib = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+print(json.dumps({"rows": rows, "cpu_sec": usage.ru_utime + usage.ru_stime, "peak_mib": peak_kib / 1024}))
 """
 
 

@@ -56,7 +56,7 @@ def test_ids_alone_go_through_export_and_recommend(console, words):
     run = console.train("ids", *words, *QUICK, "id_dim=8", "modalities=[]", "stages=ids", "stages.ids.max_epochs=2")
     assert run.metrics["test/cold/recall@20"] == 0
     assert run.metrics["frontier"] == []
-    assert "content only" not in run.metrics["baselines"]
+    assert "content only" not in run.metrics["views"]
     bundle = run.folder / "bundle"
     console("export", f"ckpt={run.model}", f"bundle_dir={bundle}")
     console("verify", f"bundle_dir={bundle}")
