@@ -154,18 +154,3 @@ def test_two_ranks_times_two_trials_of_the_real_thing_are_two_folders(tmp_path):
     assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
     assert all((sweep / trial / "model.pt").is_file() for trial in "01")
     assert not list(sweep.rglob("metrics.json")), "a trial does not look at the test part"
-
-
-def test_what_ranks_leave_behind_is_undone_between_trials(train, runs, monkeypatch):
-    monkeypatch.setenv("MASTER_PORT", "1234")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    seen = []
-
-    def leave(config):
-        seen.append((os.environ.get("LOCAL_RANK"), os.environ["MASTER_PORT"]))
-        os.environ.update(LOCAL_RANK="0", MASTER_PORT="9")
-
-    runs.action = leave
-    assert train("-m", "seed=1,2")[0] == 0
-    assert seen == [(None, "1234")] * 2
-    assert "LOCAL_RANK" not in os.environ
