@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from avrec.training.averaging import EpochAveraging
 from avrec.training.checkpoints import load_tensors
@@ -73,3 +74,18 @@ def test_the_end_of_an_epoch_is_found_when_gradients_are_accumulated(tmp_path):
     ends, seen, _, _ = fit(tmp_path, 0, accumulate_grad_batches=3)
     assert is_mean(seen[1], ends[:2])
     assert not is_mean(seen[1], ends[1:2])
+
+
+def test_an_exponential_moving_average_is_what_validation_sees_and_what_is_kept(tmp_path):
+    dataset, ends, seen = block_world(), Ends(), []
+    model = make_model(dataset)
+
+    def validate(current, weights):
+        seen.append(state_of(current))
+        return {"objective": OBJECTIVES[len(seen) - 1]}
+
+    context = make_context(dataset, model, tmp_path, validate=validate, callbacks=lambda: [ends])
+    averaging = partial(EMAWeightAveraging, decay=1.0)  # it never leaves the weights after the first step
+    run_stage(model, make_stage(max_epochs=EPOCHS, averaging=averaging), 0, context)
+    assert same(seen[0], seen[-1]) and same(state_of(model), seen[0])
+    assert not same(ends.states[-1], seen[-1])
