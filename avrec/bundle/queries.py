@@ -37,7 +37,7 @@ def query_users(
             "user id",
             user_ids,
             known,
-            "Give the user's history instead, or serve unknown users as 'no history'.",
+            "Give the user's history instead, or serve unknown users as 'no history' (avrec recommend: unknown=serve).",
         )
     now = None if now_sec is None else np.full(int(known.sum()), now_sec, np.int64)
     query = UserQuery.of_users(user_idx[known], bundle.history, now)
@@ -61,7 +61,7 @@ def query_histories(bundle: Bundle, histories: Sequence[Sequence[str]], unknown:
     item_idx = bundle.items.index(pa.array(flat, pa.large_string()))
     known = item_idx >= 0
     if unknown == "error":
-        _refuse(bundle, "item id", flat, known, "Leave it out, or skip unknown items.")
+        _refuse(bundle, "item id", flat, known, "Leave it out, or skip unknown items (avrec recommend: unknown=serve).")
     lengths = np.fromiter((len(history) for history in histories), np.int64, len(histories))
     row = np.repeat(np.arange(len(histories)), lengths)
     counts = np.bincount(row[known], minlength=len(histories)).astype(np.int64)

@@ -15,6 +15,9 @@ from avrec.core.errors import ConfigError
 
 def run(config: DictConfig) -> list[Recommendation]:
     """Recommend `config.k` items for `config.user` (an id or a list of ids) or for `config.history` (a list of item ids)."""
+    if config.unknown not in ("error", "serve"):
+        raise ConfigError(f"unknown: {config.unknown!r} is neither error nor serve.")
+    serve = config.unknown == "serve"
     recommender = Recommender(Bundle.open(Path(config.bundle_dir)))
     if (config.user is None) == (config.history is None):
         known = recommender.bundle.users.ids([0])[0]
@@ -23,10 +26,11 @@ def run(config: DictConfig) -> list[Recommendation]:
     if config.user is not None:
         given = config.user if isinstance(config.user, ListConfig) else [config.user]
         users = [str(user) for user in given]
-        answers = recommender.for_users(users, config.k)
+        answers = recommender.for_users(users, config.k, unknown="no history" if serve else "error")
     else:
         users = ["history"]
-        answers = recommender.for_histories([[str(item) for item in config.history]], config.k)
+        history = [str(item) for item in config.history]
+        answers = recommender.for_histories([history], config.k, unknown="skip" if serve else "error")
     console = Console(markup=False, highlight=False)  # an id may hold brackets
     for user, answer in zip(users, answers, strict=True):
         console.print(f"{user}: answered from {answer.how}", soft_wrap=True)

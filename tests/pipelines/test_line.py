@@ -234,6 +234,16 @@ def test_recommend_on_the_console(console, bundle):
     assert stranger.count(" [/live]") == 8, "an id is shown as it is, whatever brackets it holds"
 
 
+def test_recommend_serves_whom_it_does_not_know_when_asked_to(console, bundle):
+    nobody = console("recommend", f"bundle_dir={bundle}", "user=nobody", "k=3", "unknown=serve").out
+    assert nobody.startswith("nobody: answered from no history")
+    known, mixed = (
+        console("recommend", f"bundle_dir={bundle}", f"history=[{items}]", "k=3", "unknown=serve").out
+        for items in ("clip-01", "clip-01,clip-99")
+    )
+    assert known == mixed
+
+
 REALLY = """
 import sys
 from avrec.cli import main
