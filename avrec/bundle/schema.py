@@ -219,6 +219,7 @@ class _Reader:
             )
 
     def files(self, value: Any) -> dict[str, FileRecord]:
+        """The records of the bundle's files; a name that is no bare file name, or unknown, is refused."""
         records = {}
         for name, record in self.typed("files", value, dict).items():
             if not re.fullmatch(r"[A-Za-z0-9_]+\.[a-z]+", name):

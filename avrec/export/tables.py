@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from avrec.bundle.schema import ITEM_IDS, TIMESTAMPS, USER_IDS
@@ -19,7 +18,7 @@ from avrec.core.files import write_npy, write_table
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.scorer import content_table
+from avrec.training.scorer import comparable_content
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Tables:
             user_vectors=_array(model.user_vectors()),
             item_vectors=_array(item),
             history_vectors=_array(history),
-            content_vectors=_content_vectors(model, catalogue),
+            content_vectors=comparable_content(model, catalogue),
             history=dataset.train.merged(dataset.validation).merged(dataset.test),
             item_inputs=_item_inputs(model, catalogue),
         )
@@ -90,14 +89,6 @@ class Tables:
             write_npy(folder / name, array)
         write_table(folder / ITEM_IDS, pa.table({"item_id": self.items.array}))
         write_table(folder / USER_IDS, pa.table({"user_id": self.users.array}))
-
-
-def _content_vectors(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
-    if not model.item_tower.modalities:
-        return np.zeros((model.num_items, 0), np.float32)
-    present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
-    content_NC: Float32 = content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
-    return content_NC
 
 
 def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:

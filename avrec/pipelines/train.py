@@ -60,10 +60,10 @@ def run(config: DictConfig) -> TrainResult:
     sizes = Sizes.of(dataset, plain["modalities"])
     model = build_model(plain, sizes)
     learn_from_train(model, dataset)
-    instantiate(config.start)(model, dataset)
-    catalogue = catalogue_features(dataset, model.item_tower.modalities)
     claimed = {key: value for key, value in portable(plain).items() if key not in AFTERWARDS}
     _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": claimed})
+    instantiate(config.start)(model, dataset)
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
     _announce(model, dataset, prepared, folder)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None

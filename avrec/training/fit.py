@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from avrec.core.arrays import Bool, Float32
+from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
 from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
@@ -15,7 +15,7 @@ from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.calibration import CUTOFF, CalibrationGrid, FrontierPoint, choose, frontier, pareto
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
-from avrec.training.scorer import TwoTowerScorer, content_table
+from avrec.training.scorer import TwoTowerScorer, comparable_content
 from avrec.training.stages import Stage, StageContext, run_stage
 
 NEVER = -1e4
@@ -67,7 +67,7 @@ def calibrate(
         pseudo_cold: (N,) trained items that count as cold here, see `pseudo_cold_items`.
     """
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
-    content = _comparable_content(model, catalogue)
+    content = comparable_content(model, catalogue) if model.item_tower.modalities else None
     trained = ~dataset.cold_items
     whole = Neighbourhoods(dataset.train, content, trained)
     mix = max(mixes, key=lambda mix: _score_of(model, catalogue, dataset, start, whole, mix))
@@ -89,15 +89,6 @@ def calibrate(
     return Calibrated(
         {rule: found.point for rule, found in chosen.items()}, pareto(points), mix, chosen["overall"].score
     )
-
-
-def _comparable_content(model: TwoTower, catalogue: CatalogueFeatures) -> Float32 | None:
-    """Fused content (N, C), zero for an item without any modality: the vector that stands for nothing resembles nobody."""
-    if not model.item_tower.modalities:
-        return None
-    present_N = torch.stack([catalogue.masks[name] for name in model.item_tower.modalities]).any(dim=0)
-    content: Float32 = content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
-    return content
 
 
 def _score_of(

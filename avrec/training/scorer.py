@@ -5,6 +5,7 @@ Axes: B users in the batch, N items, D width of the vectors.
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -42,6 +43,19 @@ def content_table(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
     catalogue = _beside(model, catalogue)
     content: Float32 = model.item_tower.content(catalogue.values, catalogue.masks)[0].float().cpu().numpy()
     model.train(was_training)
+    return content
+
+
+def comparable_content(model: TwoTower, catalogue: CatalogueFeatures) -> Float32:
+    """Fused content (N, C), zero for an item without any modality: the vector that stands for nothing resembles nobody.
+
+    N x 0 for a model of ids alone.
+    """
+    modalities = model.item_tower.modalities
+    if not modalities:
+        return np.zeros((model.num_items, 0), np.float32)
+    present_N = torch.stack([catalogue.masks[name] for name in modalities]).any(dim=0)
+    content: Float32 = content_table(model, catalogue) * present_N.cpu().numpy()[:, None]
     return content
 
 

@@ -182,6 +182,7 @@ class _World:
 
     @classmethod
     def drawn(cls, num_users: int, num_items: int, num_classes: int, seed: int) -> "_World":
+        """Senses, tastes, popularity and times of one world; each has its own stream of random numbers."""
         audio = _Sense.drawn(num_users, num_items, num_classes, generator(seed, 0, "simulated/audio"))
         visual = _Sense.drawn(num_users, num_items, num_classes, generator(seed, 0, "simulated/visual"))
         draw = generator(seed, 0, "simulated/world")
