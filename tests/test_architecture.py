@@ -20,10 +20,11 @@ SOURCES = MODULES + SCRIPTS
 # Which third-party packages a room may import (floors and PyTorch-free chains are import-linter's, in pyproject.toml).
 WALLS = {
     "core": {"numpy", "pyarrow"},
+    "media": {"av", "decord", "numpy", "soundfile"},
     "retrieval": {"numpy"},
     "factors": {"implicit", "numpy", "scipy", "threadpoolctl"},
     "data": {"ibis", "numpy", "pyarrow", "scipy"},
-    "models": {"numpy", "torch"},
+    "models": {"numpy", "safetensors", "torch", "torchaudio", "torchvision", "transformers"},
     "losses": {"torch"},
     "baselines": {"numpy", "scipy", "threadpoolctl"},
     "bundle": {"numpy", "onnxruntime", "pyarrow"},
