@@ -13,6 +13,7 @@ from avrec.core.errors import ArtefactError, AvrecError, ConfigError, DataError,
 
 VERBS = {
     "prepare": "turn a log, tables and features into a prepared data set",
+    "embed": "decode and encode the media of a catalogue into the caches that training reads",
     "train": "fit the two towers on a prepared data set and evaluate them",
     "evaluate": "rank the whole catalogue for held-out users, beside tuned baselines",
     "export": "write a bundle that serving loads without PyTorch",

@@ -20,7 +20,7 @@ OWN = "avrec"
 
 # A configuration that came inside a file (checkpoint, bundle) may rebuild a model and nothing else: no data source that
 # reads a path of its choice, no logger, no trainer.
-UNTRUSTED_ROOMS = ("avrec.models.",)
+UNTRUSTED_ROOMS = ("avrec.models.", "avrec.core.clips.")
 
 # Functions of avrec that may be named although they are no classes, by full name.
 FUNCTIONS: frozenset[str] = frozenset()

@@ -15,10 +15,13 @@ from avrec.core.errors import AvrecError
 # stands for any text). With these a node must be complete, and giving one of them in a configuration is an error. A node
 # that says `_partial_: true` and is not listed here may lack anything, because what it will be given is not known.
 RUNTIME_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "encoder": ("feature_dim",),
+    "encoder.audio": ("checkpoint",),
+    "encoder.feature": ("feature_dim",),
+    "encoder.video": ("checkpoint",),
     "fusion": ("input_dims",),
     "item_table": ("num_items", "dim"),
     "item_tower": ("encoders", "fusion", "id_dim"),
+    "media": ("dataset",),
     "pooling.*": ("dim",),
     "user_table": ("num_users", "dim"),
     "user_tower": ("id_dim", "content_dim", "id_pooling", "content_pooling"),

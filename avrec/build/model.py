@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError, ConfigError
 from avrec.core.files import atomic_write, check_format_version
+from avrec.models.encoders.base import MediaEncoder
+from avrec.models.encoders.checkpoint import Checkpoint, read_checkpoint
 from avrec.models.encoders.feature import Standardise
 from avrec.models.item_tower import ItemTower, OperatingPoint
 from avrec.models.two_tower import TwoTower
 from avrec.training.checkpoints import load_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: media encoders with their checkpoints
 
 # The keys of a configuration that describe the model; they travel inside the model file.
 MODEL_KEYS = (
@@ -42,32 +44,45 @@ class Sizes:
     Attributes:
         num_items: rows of the item table.
         num_users: rows of the user table.
-        feature_dims: {modality: F} in the order of the item tower.
+        modalities: in the order of the item tower.
+        feature_dims: {modality: F} of those that are finished features.
+        checkpoints: {modality: the pretrained encoder's own description} of those that are media.
     """
 
     num_items: int
     num_users: int
+    modalities: tuple[str, ...]
     feature_dims: dict[str, int]
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset, modalities: list[str] | None) -> "Sizes":
+    def of(cls, dataset: Dataset, modalities: list[str] | None, encoder: Mapping[str, Any] | None = None) -> "Sizes":
         """The sizes of a data set.
 
         Args:
             dataset: the data set.
-            modalities: which of its features to use, in this order; all when None, none when empty.
+            modalities: which of its features and media to use, in this order; all when None, none when empty.
+            encoder: the configuration's encoders; their checkpoints are looked up for media.
 
         Raises:
             ConfigError: the data set has no such modality.
         """
-        names = sorted(dataset.features) if modalities is None else list(modalities)
-        absent = [name for name in names if name not in dataset.features]
+        known = sorted({*dataset.features, *dataset.media})
+        names = known if modalities is None else list(modalities)
+        absent = [name for name in names if name not in known]
         if absent:
-            raise ConfigError(
-                f"modalities: the data set '{dataset.name}' has no {absent}; it has {sorted(dataset.features)}."
-            )
-        dims = {name: int(dataset.features[name].values.shape[1]) for name in names}
-        return cls(dataset.num_items, dataset.num_users, dims)
+            raise ConfigError(f"modalities: the data set '{dataset.name}' has no {absent}; it has {known}.")
+        dims = {name: int(dataset.features[name].values.shape[1]) for name in names if name in dataset.features}
+        checkpoints = {
+            name: read_checkpoint(str((encoder or {})[name]["pretrained"])) for name in names if name in dataset.media
+        }
+        return cls(dataset.num_items, dataset.num_users, tuple(names), dims, checkpoints)
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> "Sizes":
+        """The sizes as a model file holds them."""
+        checkpoints = {name: Checkpoint(**found) for name, found in value["checkpoints"].items()}
+        return cls(**{**value, "modalities": tuple(value["modalities"]), "checkpoints": checkpoints})
 
 
 def supply(maker: Callable[..., Any], **sizes: Any) -> Any:
@@ -88,12 +103,12 @@ def build_model(config: Mapping[str, Any], sizes: Sizes, trusted: bool = True) -
         ConfigError: a part is not allowed or does not fit.
     """
     parts = {
-        key: instantiate(config[key], trusted=trusted) for key in MODEL_KEYS if key not in ("id_dim", "modalities")
+        key: instantiate(config[key], trusted=trusted)
+        for key in MODEL_KEYS
+        if key not in ("id_dim", "modalities", "encoder")
     }
     dim = int(config["id_dim"])
-    encoders: dict[str, nn.Module] = {
-        name: supply(parts["encoder"], feature_dim=width) for name, width in sizes.feature_dims.items()
-    }
+    encoders = {name: build_encoder(name, config["encoder"], sizes, trusted) for name in sizes.modalities}
     fusion = None
     if encoders:
         fusion = supply(parts["fusion"], input_dims={name: encoder.output_dim for name, encoder in encoders.items()})
@@ -112,6 +127,23 @@ def build_model(config: Mapping[str, Any], sizes: Sizes, trusted: bool = True) -
     )
 
 
+def build_encoder(name: str, config: Mapping[str, Any], sizes: Sizes, trusted: bool = True) -> nn.Module:
+    """The encoder of one modality, with random weights."""
+    if name in sizes.feature_dims:
+        maker = instantiate(config["feature"], trusted=trusted)
+        encoder: nn.Module = maker(feature_dim=sizes.feature_dims[name])
+    else:
+        encoder = instantiate(config[name], trusted=trusted)(checkpoint=sizes.checkpoints[name])
+    return encoder
+
+
+def load_pretrained(model: TwoTower) -> None:
+    """Give every media encoder the weights that its configuration names."""
+    for encoder in model.item_tower.encoders.values():
+        if isinstance(encoder, MediaEncoder):
+            encoder.load_pretrained()
+
+
 def learn_from_train(model: TwoTower, dataset: Dataset) -> None:
     """Set what is counted rather than trained, from train only: evidence, and the statistics of features.
 
@@ -125,7 +157,8 @@ def learn_from_train(model: TwoTower, dataset: Dataset) -> None:
         feature = dataset.features[name]
         preprocess = encoder.get_submodule("preprocess")
         if isinstance(preprocess, Standardise):
-            preprocess.learn(torch.tensor(feature.values[feature.present & (counts > 0)]))
+            rows = torch.tensor(feature.values[feature.present & (counts > 0)])
+            preprocess.learn(rows.flatten(0, -2))  # steps in time, where there are any, are rows too
 
 
 @dataclass(frozen=True)
@@ -190,7 +223,7 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
     value = load_tensors(Path(path))
     check_format_version(value, path, FORMAT_VERSION)
     try:
-        sizes = Sizes(**value["sizes"])
+        sizes = Sizes.from_plain(value["sizes"])
         _check_sizes(sizes, value, path)
         model = build_model(value["config"], sizes, trusted=False)
         model.load_state_dict(value["state_dict"])

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.bundle.onnx_file import check_self_contained
-from avrec.bundle.schema import GRAPHS, ITEM_IDS, MANIFEST, TIMESTAMPS, USER_IDS, FileRecord, Manifest
+from avrec.bundle.plain_reader import FileRecord
+from avrec.bundle.schema import GRAPHS, ITEM_IDS, MANIFEST, TIMESTAMPS, USER_IDS, Manifest
 from avrec.core.arrays import Float32
 from avrec.core.errors import ArtefactError, DataError
 from avrec.core.files import read_json, read_npy, read_table, sha256_file

@@ -6,18 +6,22 @@ Axes: B users in the batch, L history length, N items, M modalities, D embedding
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from avrec.bundle.content import Content
 from avrec.bundle.embedder import ItemEmbedder
 from avrec.bundle.queries import UnknownItem, UnknownUser, check_query, query_histories, query_users
 from avrec.bundle.reader import Bundle
 from avrec.bundle.schema import USER_TOWER, USER_TOWER_INPUTS, USER_TOWER_OUTPUTS
 from avrec.bundle.session import OnnxGraph
+from avrec.bundle.uploads import EmbeddedFiles, embed_files
 from avrec.core.arrays import Bool, Float32, Int64
 from avrec.core.dataset import tie_order
 from avrec.core.query import UserQuery, padded
+from avrec.media.limits import Limits
 from avrec.retrieval.exact import top_k
 
 How = Literal["known user", "history", "no history"]
@@ -139,10 +143,24 @@ class Recommender:
         return self.recommend(query_histories(self.bundle, histories, unknown), k, exclude_seen)
 
     def embed_items(
-        self, features: Mapping[str, Float32], masks: Mapping[str, Bool] | None = None
+        self, content: Content, masks: Mapping[str, Bool] | None = None
     ) -> tuple[Float32, Float32, Float32]:
         """Item vectors, history vectors and shares of new items; see `ItemEmbedder.embed`."""
-        return self._embedder.embed(features, masks)
+        return self._embedder.embed(content, masks)
+
+    def embed_files(
+        self,
+        paths: Mapping[str, Sequence[str | None]],
+        media_root: str | Path,
+        features: Mapping[str, Float32] | None = None,
+        num_workers: int = 1,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> EmbeddedFiles:
+        """The vectors of new uploads, from their media files; see `embed_files` of `avrec.bundle.uploads`.
+
+        For example `embed_files({"audio": ["a.mp4"], "video": ["a.mp4"]}, "/srv/media")`.
+        """
+        return embed_files(self._embedder, paths, media_root, features or {}, num_workers, limits)
 
     def _how(self, query: UserQuery) -> list[How]:
         known = query.user_idx >= 0

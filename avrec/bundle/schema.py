@@ -1,17 +1,18 @@
 """What a bundle's `manifest.json` says, as checked frozen dataclasses, and the names that its writer and reader share."""
 
-import re
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avrec.bundle.media_specs import MediaSpec, read_specs, specs_to_json
+from avrec.bundle.plain_reader import FileRecord, PlainReader
 from avrec.core.errors import ArtefactError
 from avrec.core.files import check_format_version
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: an item tower may take raw media
 KIND = "avrec bundle"
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
@@ -27,25 +28,30 @@ OPERATING_POINT = frozenset({"kappa", "content_scale", "cold_offset", "neighbour
 
 USER_TOWER_INPUTS = ("user_vector", "history_vectors", "weights", "ages", "mask")
 USER_TOWER_OUTPUTS = ("vector",)
+KNOWN_OF_ITEM = ("id_vector", "neighbour_vector", "bias", "evidence")
 
 
-def item_tower_inputs(modalities: tuple[str, ...]) -> tuple[str, ...]:
-    """The item tower's flat inputs: feature and mask of each modality in order, then what a table knows of the item."""
-    content = tuple(name for modality in modalities for name in (f"feature_{modality}", f"mask_{modality}"))
-    return (*content, "id_vector", "neighbour_vector", "bias", "evidence")
+def item_tower_inputs(modalities: tuple[str, ...], media: Collection[str]) -> tuple[str, ...]:
+    """The item tower's flat inputs: content and mask of each modality in order, then what a table knows of the item.
+
+    Args:
+        modalities: in the tower's order.
+        media: those that come as raw clips with the valid share of each; the others come as finished features.
+    """
+    content = [
+        name for modality in modalities for name in (*content_inputs(modality, modality in media), f"mask_{modality}")
+    ]
+    return (*content, *KNOWN_OF_ITEM)
+
+
+def content_inputs(modality: str, is_media: bool) -> tuple[str, ...]:
+    """The inputs that hold one modality's content."""
+    return (f"clips_{modality}", f"valid_{modality}") if is_media else (f"feature_{modality}",)
 
 
 def item_tower_outputs(modalities: tuple[str, ...]) -> tuple[str, ...]:
     """The item tower's outputs; a tower without modalities has no shares."""
     return ("item_vector", "history_vector", "share") if modalities else ("item_vector", "history_vector")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What the manifest promises of one file."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,8 @@ class Manifest:
         config: the run's configuration as plain data; never instantiated from here.
         dims: sizes of the tables.
         modalities: in the order of the item tower's inputs and shares.
-        feature_dims: width F of each modality's feature.
+        feature_dims: width F of each modality that comes as a finished feature.
+        media: what is cut out of a file for each of the other modalities, which come as raw clips.
         max_history_items: how many events, the last ones, the user tower takes.
         operating_point_name: which setting was chosen on validation.
         operating_point: its numbers, the fields of `avrec.models.item_tower.OperatingPoint`.
@@ -106,6 +113,7 @@ class Manifest:
     dims: Dims
     modalities: tuple[str, ...]
     feature_dims: Mapping[str, int]
+    media: Mapping[str, MediaSpec]
     max_history_items: int
     operating_point_name: str
     operating_point: Mapping[str, float]
@@ -132,7 +140,8 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `write_json`."""
-        return {"kind": KIND, "format_version": FORMAT_VERSION, **asdict(self)}
+        plain = asdict(self) | {"media": specs_to_json(self.media)}
+        return {"kind": KIND, "format_version": FORMAT_VERSION, **plain}
 
     @classmethod
     def from_json(cls, value: Any, path: str | Path) -> "Manifest":
@@ -144,13 +153,15 @@ class Manifest:
         if not isinstance(value, dict) or value.get("kind") != KIND:
             raise ArtefactError(f"{path}: not the manifest of a bundle. Give the folder that `avrec export` wrote.")
         check_format_version(value, path, FORMAT_VERSION)
-        reader = _Reader(path)
+        reader = PlainReader(path)
         reader.keys("manifest", value, {field.name for field in fields(cls)} | {"kind", "format_version"})
         dims = reader.mapping("dims", value["dims"], int)
         reader.keys("dims", dims, {field.name for field in fields(Dims)})
         modalities = tuple(reader.listed("modalities", value["modalities"]))
         feature_dims = reader.mapping("feature_dims", value["feature_dims"], int)
-        reader.keys("feature_dims", feature_dims, set(modalities))
+        media = read_specs(reader, value["media"])
+        reader.keys("feature_dims", feature_dims, set(modalities) - media.keys())
+        reader.keys("media", media, set(modalities) - feature_dims.keys())
         operating_point = reader.mapping("operating_point", value["operating_point"], float)
         reader.keys("operating_point", operating_point, OPERATING_POINT)
         manifest = cls(
@@ -162,6 +173,7 @@ class Manifest:
             dims=Dims(**dims),
             modalities=modalities,
             feature_dims=feature_dims,
+            media=media,
             max_history_items=reader.typed("max_history_items", value["max_history_items"], int),
             operating_point_name=reader.typed("operating_point_name", value["operating_point_name"], str),
             operating_point=operating_point,
@@ -174,60 +186,3 @@ class Manifest:
         others = {*GRAPHS, *SCRIPTS, ITEM_IDS, USER_IDS, PARITY, CARD}
         reader.keys("files", manifest.files, others | manifest.arrays().keys())
         return manifest
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Checks of plain values; each error names the manifest and the key."""
-
-    path: str | Path
-
-    def error(self, key: str, found: object, expected: str) -> ArtefactError:
-        return ArtefactError(f"{self.path}: '{key}' is {found!r}; expected {expected}. Export the bundle again.")
-
-    def typed(self, key: str, value: Any, kind: type) -> Any:
-        number = kind is float and type(value) is int
-        if type(value) is not kind and not number:
-            raise self.error(key, value, f"a value of type {kind.__name__}")
-        return value
-
-    def mapping(self, key: str, value: Any, kind: type, optional: bool = False) -> dict[str, Any]:
-        found: dict[str, Any] = self.typed(key, value, dict)
-        for name, item in found.items():
-            if not (optional and item is None):
-                self.typed(f"{key}.{name}", item, kind)
-        return found
-
-    def listed(self, key: str, value: Any) -> list[str]:
-        names: list[str] = self.typed(key, value, list)
-        for name in names:
-            self.typed(key, name, str)
-        if len(set(names)) != len(names):
-            raise self.error(key, names, "distinct names")
-        return names
-
-    def positive(self, key: str, counts: Mapping[str, int], or_zero: Collection[str] = ()) -> None:
-        for name, count in counts.items():
-            if count < 0 or (count == 0 and name not in or_zero):
-                raise self.error(f"{key}.{name}", count, "a positive number")
-
-    def keys(self, key: str, value: Mapping[str, Any], expected: Set[str]) -> None:
-        if set(value) != expected:
-            missing, unknown = sorted(expected - set(value)), sorted(set(value) - expected)
-            raise ArtefactError(
-                f"{self.path}: '{key}' lacks {missing} and has unknown {unknown}. Export the bundle again."
-            )
-
-    def files(self, value: Any) -> dict[str, FileRecord]:
-        """The records of the bundle's files; a name that is no bare file name, or unknown, is refused."""
-        records = {}
-        for name, record in self.typed("files", value, dict).items():
-            if not re.fullmatch(r"[A-Za-z0-9_]+\.[a-z]+", name):
-                raise self.error("files", name, "a bare file name")
-            self.keys(f"files.{name}", self.typed(f"files.{name}", record, dict), {"sha256", "bytes"})
-            sha256 = self.typed(f"files.{name}.sha256", record["sha256"], str)
-            size = self.typed(f"files.{name}.bytes", record["bytes"], int)
-            if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-                raise self.error(f"files.{name}.sha256", sha256, "64 hexadecimal digits")
-            records[name] = FileRecord(sha256, size)
-        return records

@@ -11,6 +11,10 @@ from avrec.core.errors import ArtefactError, require
 class OnnxGraph:
     """A graph that takes and gives numpy arrays by name.
 
+    Attributes:
+        path: where it came from.
+        input_shapes: {name: shape}; a dynamic axis is given by its name.
+
     Args:
         model: a serialised ONNX model; bytes, so that what was verified is what runs.
         path: where it came from, for messages.
@@ -27,7 +31,7 @@ class OnnxGraph:
         self, model: bytes, path: str | Path, inputs: Sequence[str], outputs: Sequence[str], num_threads: int = 1
     ) -> None:
         onnxruntime = require("onnxruntime", "serve")
-        self._path = path
+        self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
@@ -45,6 +49,7 @@ class OnnxGraph:
                 "Export the bundle again."
             )
         self._outputs = tuple(outputs)
+        self.input_shapes = {argument.name: list(argument.shape) for argument in self._session.get_inputs()}
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name.
@@ -57,6 +62,6 @@ class OnnxGraph:
         except Exception as error:
             shapes = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
             raise ArtefactError(
-                f"{self._path}: cannot run on {shapes} ({error}). Does the graph belong to this bundle?"
+                f"{self.path}: cannot run on {shapes} ({error}). Does the graph belong to this bundle?"
             ) from error
         return dict(zip(self._outputs, values, strict=True))

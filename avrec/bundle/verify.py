@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from avrec.bundle.content import Content, RawClips
 from avrec.bundle.embedder import ItemEmbedder
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
-from avrec.bundle.schema import ITEM_TOWER, MANIFEST, PARITY, USER_TOWER
+from avrec.bundle.schema import ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Manifest
+from avrec.core.arrays import Float32
 from avrec.core.errors import ArtefactError, AvrecError, DataError
 from avrec.core.files import read_json
 from avrec.core.query import UserQuery
+from avrec.media.wire import dtype_of
 
 NUM_USERS = 256
 ROWS_PER_BLOCK = 65_536
@@ -94,12 +97,21 @@ def _check_user_tower(bundle: Bundle) -> None:
 def _check_item_tower(bundle: Bundle) -> None:
     embedder = ItemEmbedder.of(bundle)
     if bundle.manifest.modalities:
-        one = {name: np.zeros((1, width), np.float32) for name, width in bundle.manifest.feature_dims.items()}
         try:
-            embedder.embed(one)
+            embedder.embed(_zeros(bundle.manifest))
         except DataError as error:
             path = bundle.folder / f"{ITEM_TOWER}.onnx"
             raise ArtefactError(f"{path}: cannot embed an item of zeros ({error})") from error
+
+
+def _zeros(manifest: Manifest) -> Content:
+    """One item of silence, black pictures and features that are zero."""
+    content: dict[str, Float32 | RawClips] = {
+        name: np.zeros((1, width), np.float32) for name, width in manifest.feature_dims.items()
+    }
+    for name, spec in manifest.media.items():
+        content[name] = RawClips(np.zeros((1, *spec.shape), dtype_of(spec)), np.ones((1, spec.num_clips), np.float32))
+    return content
 
 
 def _check_parity(bundle: Bundle) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from avrec.core.arrays import Bool, Float32, Int64
+from avrec.core.clips import MediaKind
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
 
@@ -28,11 +30,29 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class MediaColumn:
+    """Where the items' files of one kind stand.
+
+    Attributes:
+        paths: by item_idx, relative to the data set's `media_root`; None where the item has no such file. One video file
+            may stand in both columns.
+    """
+
+    paths: tuple[str | None, ...]
+
+    @cached_property
+    def present(self) -> Bool:
+        """(num_items,) true where the item names a file, whether or not it can be read."""
+        return np.array([path is not None for path in self.paths], np.bool_)
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Interactions in three parts, ids, side tables and features; row i of every item array is `item_idx` i.
+    """Interactions in three parts, ids, side tables, features and media; row i of every item array is `item_idx` i.
 
     `content_hash` is over the columns' values, not over file bytes: equal content has an equal hash on every machine.
     `social` has the columns `user_idx`, `friend_idx`; `knowledge` the strings `head`, `relation`, `tail`.
+    `media_root` is the folder that the paths in `media` start from, None without media; no hash depends on it.
     """
 
     name: str
@@ -43,6 +63,8 @@ class Dataset:
     validation: Interactions
     test: Interactions
     features: Mapping[str, Feature] = field(default_factory=dict)
+    media: Mapping[MediaKind, MediaColumn] = field(default_factory=dict)
+    media_root: str | None = None
     item_table: pa.Table | None = None
     user_table: pa.Table | None = None
     social: pa.Table | None = None

@@ -1,6 +1,7 @@
 """The one door to the disk: everything is written atomically, and sizes that a header claims are checked before reading."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import math
@@ -100,6 +101,34 @@ def _exchange(draft: Path, path: Path) -> None:
     shutil.rmtree(attic, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def file_lock(path: str | Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold an advisory lock on `path`, an empty file that is created when missing and never removed.
+
+    The kernel lets go of it when its holder dies, however it dies, so a lock is never stale.
+
+    Args:
+        path: any file that all parties agree on.
+        shared: together with other shared holders; else alone.
+        wait: until the others let go; else give up at once.
+
+    Yields:
+        Whether the lock is held; always true with `wait`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # by name, since a forked child may still hold the descriptor
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex digest of a file, read in blocks."""
     with open(path, "rb") as file:
@@ -187,6 +216,22 @@ def read_npy(path: str | Path, ndim: int | None = None, mmap: bool = True) -> np
     if claimed == 0 or not mmap:
         return np.asarray(np.load(path, allow_pickle=False))
     return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r"))
+
+
+def map_records(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], num_records: int) -> np.ndarray:
+    """Map the first whole records of a raw file: all `num_records`, or as many as a truncated file still holds.
+
+    Returns:
+        (at most `num_records`, *shape), read-only; never more than the file's length, whatever was claimed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    whole = os.stat(path).st_size // (math.prod(shape) * dtype.itemsize)
+    held = min(num_records, whole)
+    if held == 0:
+        return np.empty((0, *shape), dtype)
+    return np.asarray(np.memmap(path, dtype, mode="r", shape=(held, *shape)))
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:

@@ -1,7 +1,7 @@
 """The one finisher: whatever engine made the parts, this numbers, sorts, hashes and writes the prepared data set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 import avrec
 from avrec.core.arrays import Bool, Float32, Int64
+from avrec.core.clips import MediaKind
 from avrec.core.files import atomic_folder, write_json, write_npy, write_table
 from avrec.core.ids import IdMap
 from avrec.core.interactions import event_order
@@ -24,6 +25,7 @@ from avrec.data.layout import (
     PARTS,
     WEIGHT_SCALE,
     feature_file,
+    path_column,
     presence_column,
     table_file,
 )
@@ -39,15 +41,17 @@ class Finished:
         tables: `interactions`, `users`, `items` and, where they exist, `social` and `knowledge`.
         features: modality -> (items, F) float32, zeros where the item lacks it.
         counts: numbers for the manifest.
+        media: kind -> numbers for the manifest; empty without media.
     """
 
     tables: Mapping[str, pa.Table]
     features: Mapping[str, Float32]
     counts: Mapping[str, Any]
+    media: Mapping[MediaKind, Mapping[str, int]] = field(default_factory=dict)
 
 
 def finish(raw: RawData, numbered: Numbered, log: SplitLog) -> Finished:
-    """Close the gaps that filters left in the numbering, sort the events, align side tables and features."""
+    """Close the gaps that filters left in the numbering, sort the events, align side tables, features and media."""
     users, items = _kept(numbered.users, log.keep_users), _kept(numbered.items, log.keep_items)
     interactions = _interactions(log, numbered.event_names)
     item_table = _side_table(items, "item", raw.items)
@@ -55,6 +59,11 @@ def finish(raw: RawData, numbered: Numbered, log: SplitLog) -> Finished:
     for modality, (ids, values) in sorted(raw.features.items()):
         features[modality], present = _aligned(items, ids, values)
         item_table = item_table.append_column(presence_column(modality), pa.array(present))
+    media = {}
+    for kind, (ids, paths) in sorted(raw.media.items()):
+        column = _paths(items, ids, paths)
+        item_table = item_table.append_column(path_column(kind), column)
+        media[kind] = {"items": len(column) - column.null_count}
     tables = {
         "interactions": interactions,
         "users": _side_table(users, "user", raw.users),
@@ -72,7 +81,7 @@ def finish(raw: RawData, numbered: Numbered, log: SplitLog) -> Finished:
             pa.schema([(name, TEXT) for name in ("head", "relation", "tail")])
         )
         counts["knowledge"] = {"rows": len(raw.knowledge)}
-    return Finished(tables, features, counts)
+    return Finished(tables, features, counts, media)
 
 
 def write(finished: Finished, manifest: Mapping[str, Any], folder: Path) -> None:
@@ -92,6 +101,7 @@ def write(finished: Finished, manifest: Mapping[str, Any], folder: Path) -> None
         "weight_scale": WEIGHT_SCALE,
         "counts": dict(finished.counts),
         "features": features,
+        **({"media": dict(finished.media)} if finished.media else {}),
         "tables": {name: len(table) for name, table in finished.tables.items()},
         "content_hash": content_hash(finished.tables, finished.features),
     }
@@ -151,6 +161,11 @@ def _aligned(items: IdMap, ids: pa.Array, values: np.ndarray) -> tuple[Float32, 
     present = np.zeros(len(items), np.bool_)
     present[index[inside]] = True
     return matrix, present
+
+
+def _paths(items: IdMap, ids: pa.Array, paths: pa.Array) -> pa.Array:
+    """(items,) paths by item_idx, null where absent."""
+    return paths.cast(TEXT).take(pc.index_in(items.array, value_set=ids.cast(TEXT)))
 
 
 def _social(users: IdMap, social: pa.Table) -> pa.Table:

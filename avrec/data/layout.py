@@ -1,5 +1,7 @@
 """The prepared data set on disk: names, units and versions that its writer and its reader share."""
 
+from avrec.core.clips import MediaKind
+
 KIND = "avrec prepared data set"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -21,3 +23,8 @@ def feature_file(modality: str) -> str:
 def presence_column(modality: str) -> str:
     """The column of the items table that says which items have the modality."""
     return f"has_{modality}"
+
+
+def path_column(kind: MediaKind) -> str:
+    """The column of the items table with the items' files of a kind, null where there is none."""
+    return f"{kind}_path"

@@ -39,7 +39,7 @@ class Numbered:
 
     Attributes:
         users: every user of the log and the users table.
-        items: every item of the log, the items table and the features, unless `unknown_items` drops the strangers.
+        items: every item of the log, the items table, the features and the media, unless `unknown_items` drops the strangers.
         event_names: the names behind `event`.
         events: `user` and `item` int32, `event` int32 (-1 for none), `weight` int64 in units of 1 / WEIGHT_SCALE,
             `timestamp` int64 or null, `given` int8 (index in PARTS, -1 for none).
@@ -126,7 +126,12 @@ def _item_catalogue(raw: RawData, options: PrepareOptions) -> IdMap:
     if options.unknown_items == "drop" and len(raw.items):
         return IdMap.from_values(raw.items["item_id"])
     return IdMap.from_values(
-        _joined(raw.items["item_id"], raw.interactions["item_id"], *(ids for ids, _ in raw.features.values()))
+        _joined(
+            raw.items["item_id"],
+            raw.interactions["item_id"],
+            *(ids for ids, _ in raw.features.values()),
+            *(ids for ids, _ in raw.media.values()),
+        )
     )
 
 

@@ -22,7 +22,8 @@ def prepare(source: Source, split: Split, options: PrepareOptions, folder: str |
     """Turn a source into a prepared data set.
 
     Every user and item of the source's tables stays in the catalogue, those without any event too, unless a named filter
-    removed them; each filter's count stands in `manifest.json`.
+    removed them; each filter's count stands in `manifest.json`. So do the media files that were not there, which stop
+    nothing: each costs its item one modality.
 
     Args:
         source: reads the log.
@@ -40,7 +41,7 @@ def prepare(source: Source, split: Split, options: PrepareOptions, folder: str |
     folder = Path(folder)
     _check_target(folder)
     raw = source.read()
-    check(raw, options, split)
+    missing_media = check(raw, options, split)
     rows_read = len(raw.interactions)
     numbered = number(raw, options)
     ignored_split = not split.needs_given and raw.interactions["split"].null_count < rows_read
@@ -48,6 +49,8 @@ def prepare(source: Source, split: Split, options: PrepareOptions, folder: str |
     log = split_log(numbered, split, options)
     manifest = _manifest(raw, numbered, log, rows_read) | {"split": split.describe(), "options": options.describe()}
     manifest["split"]["given_split_ignored"] = ignored_split
+    if raw.media_root is not None:
+        manifest |= {"media_root": str(raw.media_root.absolute()), "missing_media": missing_media}
     write(finish(raw, numbered, log), manifest, folder)
     return folder
 

@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.core.arrays import Bool, Float32, Int64
-from avrec.core.dataset import Dataset, Feature
+from avrec.core.clips import MEDIA_KINDS, MediaKind
+from avrec.core.dataset import Dataset, Feature, MediaColumn
 from avrec.core.errors import ArtefactError, DataError
 from avrec.core.files import check_format_version, read_json, read_npy, read_table
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
+from avrec.data.arrow import is_text
 from avrec.data.content_hash import content_hash
 from avrec.data.layout import (
     FORMAT_VERSION,
@@ -21,6 +23,7 @@ from avrec.data.layout import (
     PARTS,
     WEIGHT_SCALE,
     feature_file,
+    path_column,
     presence_column,
     table_file,
 )
@@ -35,18 +38,20 @@ COLUMNS = {
 }
 
 
-def load_dataset(folder: str | Path, verify: bool = True) -> Dataset:
+def load_dataset(folder: str | Path, verify: bool = True, media_root: str | Path | None = None) -> Dataset:
     """Read a prepared data set.
 
     Args:
         folder: what `prepare` wrote.
         verify: recompute the content hash; without it only sizes, ranges and orders are checked.
+        media_root: where the media files stand now; where they stood at preparation when None.
 
     Raises:
         ArtefactError: a file is missing, damaged, of another format version, or its content is not what was written.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
+    media = [kind for kind in MEDIA_KINDS if kind in manifest.get("media", {})]
     tables = {name: _read_table(folder, name, rows) for name, rows in manifest["tables"].items()}
     users, items = _ids(folder, tables["users"], "user"), _ids(folder, tables["items"], "item")
     matrices = {
@@ -63,6 +68,8 @@ def load_dataset(folder: str | Path, verify: bool = True) -> Dataset:
         items=items,
         **parts,
         features={name: Feature(values, _present(folder, tables["items"], name)) for name, values in matrices.items()},
+        media={kind: _media(folder, tables["items"], kind) for kind in media},
+        media_root=str(media_root or manifest["media_root"]) if media else None,
         item_table=tables["items"],
         user_table=tables["users"],
         social=tables.get("social"),
@@ -96,6 +103,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path}: features {bad} or weight_scale {manifest['weight_scale']} are not usable. {AGAIN}"
         )
+    media, root = manifest.get("media", {}), manifest.get("media_root")
+    if not (isinstance(media, dict) and media.keys() <= set(MEDIA_KINDS) and (isinstance(root, str) or not media)):
+        raise ArtefactError(f"{path}: media {media!r} below media_root {root!r} are not usable. {AGAIN}")
     return manifest
 
 
@@ -139,6 +149,13 @@ def _present(folder: Path, items: pa.Table, modality: str) -> Bool:
     if name not in items.column_names or not pa.types.is_boolean(items[name].type) or items[name].null_count:
         raise ArtefactError(f"{folder / table_file('items')}: {name} is no column of true and false. {AGAIN}")
     return np.asarray(items[name], np.bool_)
+
+
+def _media(folder: Path, items: pa.Table, kind: MediaKind) -> MediaColumn:
+    name = path_column(kind)
+    if name not in items.column_names or not is_text(items[name].type):
+        raise ArtefactError(f"{folder / table_file('items')}: {name} is no column of text. {AGAIN}")
+    return MediaColumn(tuple(items[name].to_pylist()))
 
 
 def _integers(path: Path, table: pa.Table, name: str) -> Int64:

@@ -7,16 +7,14 @@ Axes: B pairs in the batch, L history length, N candidate items (columns).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from avrec.core.arrays import Bool, Float32, Float64, Int64
-from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.core.order import generator
-from avrec.core.query import SECONDS_PER_DAY
 from avrec.data.candidates import Candidates
+from avrec.data.histories import Histories, HistoryRule
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,60 @@ class PairPolicy:
     max_history_items: int = 50
     long_user_items: int | None = None
     long_user_history: tuple[int, int] = (1, 3)
-    history: Literal["auto", "before", "others"] = "auto"
+    history: HistoryRule = "auto"
+
+    def histories(self, train: Interactions) -> Histories:
+        """The histories of a log's pairs under this policy."""
+        return Histories(train, self.history, self.max_history_items, self.long_user_items, self.long_user_history)
+
+
+def batch_of(
+    histories: Histories,
+    pairs: Int64,
+    rows: Int64,
+    candidates: Int64,
+    log_q: Float32,
+    rng: np.random.Generator,
+) -> Batch:
+    """One rank's part of the global batch `pairs`: the histories are drawn for all pairs, so that all ranks draw the same.
+
+    Args:
+        histories: of the training log.
+        pairs: positions of the global batch's positives in the training events.
+        rows: which of them are this rank's, ascending.
+        candidates: (N,) distinct sorted items, the positives among them.
+        log_q: (N,) see `Batch`.
+        rng: keyed by (seed, epoch, index).
+    """
+    train = histories.train
+    drawn = histories.draw(pairs, rng)
+    column = np.full(train.num_items, -1, np.int64)
+    column[candidates] = np.arange(len(candidates))
+    local = np.full(len(pairs), -1, np.int64)
+    local[rows] = np.arange(len(rows))
+    seen_row, seen_column = local[drawn.other_row], column[drawn.other_item]
+    seen = (seen_row >= 0) & (seen_column >= 0)
+    positive = train.item_idx[pairs[rows]]
+    return Batch(
+        user_idx=histories.user_idx[pairs[rows]],
+        positive=positive,
+        history_idx=drawn.item_idx[rows],
+        history_weight=drawn.weight[rows],
+        history_age_days=drawn.age_days[rows],
+        history_mask=drawn.mask[rows],
+        candidate_idx=candidates,
+        log_q=log_q,
+        target_column=column[positive],
+        seen_row=seen_row[seen],
+        seen_column=seen_column[seen],
+        global_size=len(pairs),
+    )
 
 
 class PairSampler:
     """Pairs for training with cheap items: users first, each with a history that never contains the positive.
 
-    An epoch holds every event of a user, or a random choice up to the policy's cap. The history of a pair is what the user
-    did *before* it where the log has timestamps (events of the same second are left out), and all other events where it has
-    none.
+    An epoch holds every event of a user, or a random choice up to the policy's cap.
 
     Args:
         train: the training events; a (user, item) pair occurs once.
@@ -102,13 +145,8 @@ class PairSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.policy = PairPolicy() if policy is None else policy
-        has_time = train.timestamp is not None
-        self.before = has_time if self.policy.history == "auto" else self.policy.history == "before"
-        if self.before and not has_time:
-            raise ConfigError(
-                "sampler.policy.history=before needs timestamps, and this log has none. Use auto or others."
-            )
-        self.user_idx = train.user_idx
+        self.histories = self.policy.histories(train)
+        self.user_idx = self.histories.user_idx
         self.item_counts = train.item_counts
         cap = self.policy.max_pairs_per_user
         event_share = np.minimum(cap / np.maximum(train.user_counts, 1), 1.0)[self.user_idx]
@@ -150,68 +188,5 @@ class PairSampler:
         positives = self.train.item_idx[pairs]
         rng = generator(self.seed, epoch, f"batch {index}")
         candidates, inclusion = self.candidates.draw(positives, self.log_miss(len(pairs)), self.item_counts, rng)
-        column = np.full(self.train.num_items, -1, np.int64)
-        column[candidates] = np.arange(len(candidates))
-        key = rng.random(int(self.train.user_counts[self.user_idx[pairs]].sum()))
-        length = rng.integers(self.policy.long_user_history[0], self.policy.long_user_history[1] + 1, len(pairs))
-
-        row, position = self._other_events(pairs)
-        mine = row % world_size == rank
-        seen_row, seen_column = row[mine] // world_size, column[self.train.item_idx[position[mine]]]
-        idx, weight, age, mask = self._history(pairs, row, position, key[: len(row)], length)
-        local = slice(rank, None, world_size)
-        return Batch(
-            user_idx=self.user_idx[pairs[local]],
-            positive=positives[local],
-            history_idx=idx[local],
-            history_weight=weight[local],
-            history_age_days=age[local],
-            history_mask=mask[local],
-            candidate_idx=candidates,
-            log_q=np.log(inclusion).astype(np.float32),
-            target_column=column[positives[local]],
-            seen_row=seen_row[seen_column >= 0],
-            seen_column=seen_column[seen_column >= 0],
-            global_size=len(pairs),
-        )
-
-    def _other_events(self, pairs: Int64) -> tuple[Int64, Int64]:
-        """Row and position of each training event of the pairs' users, without the positives."""
-        indptr, position = self.train.positions(self.user_idx[pairs])
-        row = np.repeat(np.arange(len(pairs)), np.diff(indptr))
-        other = position != pairs[row]
-        return row[other], position[other]
-
-    def _history(
-        self, pairs: Int64, row: Int64, position: Int64, key: Float64, length: Int64
-    ) -> tuple[Int64, Float32, Float32, Bool]:
-        """Padded histories (B, L): items, weights, ages and mask; the latest or randomly keyed events up to the limit."""
-        limit = np.full(len(pairs), self.policy.max_history_items)
-        if self.policy.long_user_items is not None:
-            is_long = self.train.user_counts[self.user_idx[pairs]] > self.policy.long_user_items
-            limit = np.where(is_long, np.minimum(length, limit), limit)
-        timestamp = self.train.timestamp
-        if self.before:
-            assert timestamp is not None
-            earlier = timestamp[position] < timestamp[pairs[row]]
-            row, position, key = row[earlier], position[earlier], key[earlier]
-            if self.policy.long_user_items is None:
-                key = -position.astype(np.float64)
-        order = np.lexsort((key, row))
-        row, position = row[order], position[order]
-        start = np.searchsorted(row, np.arange(len(pairs)))
-        rank = np.arange(len(row)) - start[row]
-        keep = rank < limit[row]
-        row, position, rank = row[keep], position[keep], rank[keep]
-
-        width = max(1, int(rank.max()) + 1) if len(rank) else 1
-        shape = (len(pairs), width)
-        idx = np.zeros(shape, np.int64)
-        weight, age = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        mask = np.zeros(shape, np.bool_)
-        idx[row, rank] = self.train.item_idx[position]
-        weight[row, rank] = self.train.weight[position]
-        mask[row, rank] = True
-        if timestamp is not None:
-            age[row, rank] = np.maximum(timestamp[pairs[row]] - timestamp[position], 0) / SECONDS_PER_DAY
-        return idx, weight, age, mask
+        rows = np.arange(rank, len(pairs), world_size)
+        return batch_of(self.histories, pairs, rows, candidates, np.log(inclusion).astype(np.float32), rng)

@@ -1,17 +1,19 @@
 """Looks at everything a source read, and says everything that is wrong with it at once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avrec.core.clips import MediaKind
 from avrec.data.arrow import TEXT, truth
 from avrec.data.columns import TIME_ADVICE, UNIT_NAMES, looks_like
 from avrec.data.content_hash import is_storable
-from avrec.data.layout import PARTS, RESERVED_COLUMNS, presence_column
+from avrec.data.layout import PARTS, RESERVED_COLUMNS, path_column, presence_column
+from avrec.data.media_paths import check_media
 from avrec.data.numbering import kept_rows
 from avrec.data.options import PrepareOptions
 from avrec.data.problems import MAX_SHOWN, Place, Problems, did_you_mean, shown
@@ -33,7 +35,9 @@ ID_FAULTS: tuple[tuple[Find, str], ...] = (
 MAX_VALUE = 1e12  # its weight still fits the integer scale
 
 
-def check(raw: RawData, options: PrepareOptions, split: Split, now_sec: float | None = None) -> None:
+def check(
+    raw: RawData, options: PrepareOptions, split: Split, now_sec: float | None = None
+) -> dict[MediaKind, list[str]]:
     """Raise one DataError that lists every problem of every table.
 
     Args:
@@ -41,6 +45,9 @@ def check(raw: RawData, options: PrepareOptions, split: Split, now_sec: float | 
         options: what is asked of the data, such as weights by value.
         split: how the log will be split; it may need times or given parts.
         now_sec: the present, after which no event can have happened; the clock's when None.
+
+    Returns:
+        For each kind of media what to tell of files that are not there, which is no problem of the data set as a whole.
 
     Raises:
         DataError: naming file, row, column, value and remedy of the first five rows of each problem, and how many more.
@@ -54,13 +61,16 @@ def check(raw: RawData, options: PrepareOptions, split: Split, now_sec: float | 
         )
         problems.raise_any()
     _check_events(raw, options, split, time.time() if now_sec is None else now_sec, problems)
-    _check_side_table(raw.items, "item_id", raw.place("items"), problems)
+    reserved = [*RESERVED_COLUMNS, *map(path_column, raw.media)]
+    _check_side_table(raw.items, "item_id", raw.place("items"), problems, reserved)
     if raw.users is not None:
         _check_side_table(raw.users, "user_id", raw.place("users"), problems)
     _check_unknown_items(raw, options, problems)
     for modality, (ids, values) in raw.features.items():
         _check_feature(modality, ids, values, raw.place(modality), problems)
+    missing = check_media(raw, problems)
     problems.raise_any()
+    return missing
 
 
 def _check_events(raw: RawData, options: PrepareOptions, split: Split, now_sec: float, problems: Problems) -> None:
@@ -92,7 +102,9 @@ def _check_ids(ids: pa.ChunkedArray, name: str, place: Place, problems: Problems
             problems.rows(place, name, truth(find(ids)), ids, advice)
 
 
-def _check_side_table(table: pa.Table, id_name: str, place: Place, problems: Problems) -> None:
+def _check_side_table(
+    table: pa.Table, id_name: str, place: Place, problems: Problems, reserved: Iterable[str] = RESERVED_COLUMNS
+) -> None:
     ids = table[id_name]
     _check_ids(ids, id_name, place, problems)
     if len(pc.unique(ids)) < len(ids):
@@ -103,7 +115,7 @@ def _check_side_table(table: pa.Table, id_name: str, place: Place, problems: Pro
         again[np.unique(code, return_index=True)[1]] = False  # the first of each stays
         problems.rows(place, id_name, again, ids, "an id that stands in an earlier row too. Keep one row for each id.")
     for field in table.schema:
-        if field.name in RESERVED_COLUMNS or field.name.startswith(presence_column("")):
+        if field.name in reserved or field.name.startswith(presence_column("")):
             problems.add(place, f"column {field.name!r} is a name that avrec itself writes. Rename the column.")
         elif not is_storable(field.type):
             problems.add(
@@ -169,7 +181,9 @@ def _check_unknown_items(raw: RawData, options: PrepareOptions, problems: Proble
         return
     known = raw.items["item_id"].combine_chunks()
     advice = f"not in {raw.place('items').name}. Add the item there, or set unknown_items to add or drop."
-    parts = {"interactions": raw.interactions["item_id"]} | {name: ids for name, (ids, _) in raw.features.items()}
+    parts = {"interactions": raw.interactions["item_id"]}
+    parts |= {modality: ids for modality, (ids, _) in raw.features.items()}
+    parts |= {kind: ids for kind, (ids, _) in raw.media.items()}
     for part, ids in parts.items():
         strange = pc.and_(pc.invert(pc.is_in(ids, value_set=known)), pc.not_equal(ids, ""))
         problems.rows(raw.place(part), "item_id", truth(strange), ids, advice)

@@ -1,6 +1,6 @@
 """The calls on which exported towers are compared with PyTorch: real rows, every batch size and every gap that may occur.
 
-Axes: B users in the batch, N items, L history length, D embedding of the ids, C content width.
+Axes: B users in the batch, L history length.
 """
 
 from itertools import product
@@ -9,24 +9,27 @@ import numpy as np
 
 from avrec.core.arrays import Float32, Int64
 from avrec.core.query import UserQuery, padded
+from avrec.export.sample import Arrays, ItemSample, spread
 from avrec.export.tables import Tables
-
-Arrays = dict[str, np.ndarray]
 
 BATCHES = (1, 2, 7)  # 1 is what torch.export likes to take for a constant
 MANY_ITEMS = 256
 
 
-def item_calls(tables: Tables, modalities: tuple[str, ...]) -> list[Arrays]:
-    """Batches of 1, 2, 7 and many items: as they are, with each modality and all missing, and without an id."""
+def item_calls(sample: ItemSample) -> list[Arrays]:
+    """Batches of 1, 2, 7 and many items: as they are, with each modality and all missing, and without an id.
+
+    Encoders of raw media are dear: there the batches of many items are run as they are only.
+    """
     calls = []
-    masks = [f"mask_{name}" for name in modalities]
+    masks = [f"mask_{name}" for name in sample.modalities]
     for size in (*BATCHES, MANY_ITEMS):
-        rows = spread(len(tables.items), size)
-        whole = {name: np.ascontiguousarray(values[rows]) for name, values in tables.item_inputs.items()}
+        whole = sample.taken(spread(len(sample), size))
         calls.append(whole)
+        if sample.media and size > 2:
+            continue
         for hidden in [[name] for name in masks] + [masks]:
-            calls.append(whole | {name: np.zeros(len(rows), np.bool_) for name in hidden})
+            calls.append(whole | {name: np.zeros_like(whole[name]) for name in hidden})
         calls.append(whole | {name: np.zeros_like(whole[name]) for name in ("id_vector", "bias", "evidence")})
     return calls
 
@@ -65,8 +68,3 @@ def user_inputs(tables: Tables, query: UserQuery, length: int) -> Arrays:
 
 def _rows(table: Float32, index: Int64) -> Float32:
     return np.ascontiguousarray(table[index])
-
-
-def spread(size: int, count: int) -> Int64:
-    """At most `count` indices, evenly over `range(size)`."""
-    return np.unique(np.linspace(0, size - 1, min(count, size)).astype(np.int64))

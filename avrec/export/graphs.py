@@ -1,30 +1,24 @@
-"""The towers with flat, named tensor inputs, as ONNX and TorchScript files.
+"""The towers as functions of flat, named tensors, preprocessing and encoders of raw media included.
 
-Axes: B users in the batch, N items, L history length, D embedding of the ids, C content width, F feature dimensions.
+Axes: B users in the batch, N items, L history length, D embedding of the ids, C content width.
 """
 
 import copy
-import io
-import logging
-import warnings
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from avrec.bundle.schema import (
+    KNOWN_OF_ITEM,
     USER_TOWER_INPUTS,
     USER_TOWER_OUTPUTS,
     item_tower_inputs,
     item_tower_outputs,
 )
-from avrec.core.errors import require
-from avrec.core.files import atomic_write
+from avrec.core.clips import VideoSpec
+from avrec.models.encoders.base import MediaEncoder
 from avrec.models.item_tower import ItemTower
 from avrec.models.user_tower import UserTower
 
@@ -54,35 +48,54 @@ class TowerGraph(nn.Module, ABC):
 
 
 class ItemTowerGraph(TowerGraph):
-    """The item tower: `feature_<m>`, `mask_<m>` of each modality, `id_vector`, `neighbour_vector`, `bias`, `evidence`.
+    """The item tower: the content and `mask_<m>` of each modality, `id_vector`, `neighbour_vector`, `bias`, `evidence`.
 
-    Without modalities (ids alone) there are only the last four inputs and no output `share`.
+    The content is `feature_<m>` (N, F), or of raw media `clips_<m>`, (N, C, S) float32 sound or (N, C, T, H, W, 3) uint8
+    pictures, with `valid_<m>` (N, C), the share of each clip that is no padding. Without modalities (ids alone) there are
+    only the last four inputs and no output `share`.
     """
 
     def __init__(self, tower: ItemTower) -> None:
         super().__init__()
         self.tower = _frozen(tower)
-        self.inputs = item_tower_inputs(tower.modalities)
+        self.media = {name: found for name, found in self.tower.encoders.items() if isinstance(found, MediaEncoder)}
+        self.inputs = item_tower_inputs(tower.modalities, self.media)
         self.outputs = item_tower_outputs(tower.modalities)
         self.eval()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Item vector (N, D + 1 + C), history vector (N, D + C) and share (N, M)."""
-        modalities = self.tower.modalities
-        content, known = inputs[: 2 * len(modalities)], inputs[2 * len(modalities) :]
-        features = dict(zip(modalities, content[::2], strict=True))
-        masks = dict(zip(modalities, content[1::2], strict=True))
-        outputs: tuple[Tensor, ...] = self.tower(features, masks, *known)
+        given = dict(zip(self.inputs, inputs, strict=True))
+        features, masks = {}, {}
+        for name in self.tower.modalities:
+            masks[name] = given[f"mask_{name}"]
+            if (
+                name in self.media
+            ):  # what comes of an absent row does not matter: the fusion leaves it out, NaN included
+                features[name] = self.media[name].steps(given[f"clips_{name}"], given[f"valid_{name}"])
+            else:
+                features[name] = given[f"feature_{name}"]
+        outputs: tuple[Tensor, ...] = self.tower(features, masks, *(given[name] for name in KNOWN_OF_ITEM))
         return outputs[: len(self.outputs)]
 
     def example(self) -> tuple[Tensor, ...]:
         """Made-up items: one complete, one lacking everything, one new."""
         tensors = []
         for name in self.tower.modalities:
-            tensors += [_noise(EXAMPLE_ROWS, self.tower.feature_dims[name]), torch.tensor([True, False, True])]
+            tensors += self._example_content(name)
+            tensors.append(torch.tensor([True, False, True]))
         width = self.tower.id_dim
         known = (_noise(EXAMPLE_ROWS, width), _noise(EXAMPLE_ROWS, width), _noise(EXAMPLE_ROWS))
         return (*tensors, *known, torch.tensor([5.0, 1.0, 0.0]))
+
+    def _example_content(self, name: str) -> list[Tensor]:
+        if name not in self.media:
+            return [_noise(EXAMPLE_ROWS, self.tower.feature_dims[name])]
+        spec = self.media[name].spec
+        clips = 0.1 * _noise(EXAMPLE_ROWS, *spec.shape)
+        if isinstance(spec, VideoSpec):
+            clips = (128 + 500 * clips).clamp(0, 255).to(torch.uint8)
+        return [clips, torch.tensor([1.0, 0.0, 0.6]).unsqueeze(1).repeat(1, spec.num_clips)]
 
     def dynamic_shapes(self) -> tuple[dict[int, str], ...]:
         """Every input's first axis."""
@@ -115,86 +128,6 @@ class UserTowerGraph(TowerGraph):
     def dynamic_shapes(self) -> tuple[dict[int, str], ...]:
         """Batch everywhere, history length in all but the first."""
         return ({0: "batch"}, *({0: "batch", 1: "length"} for _ in self.inputs[1:]))
-
-
-def export_onnx(graph: TowerGraph, path: Path, properties: Mapping[str, str]) -> None:
-    """Write `graph` as one ONNX file without external data.
-
-    PyTorch notes for each node the source lines it came from, with the folders of this machine: they are taken out.
-
-    Args:
-        graph: a tower.
-        path: the file.
-        properties: stored as the model's `metadata_props`.
-    """
-    require("onnxscript", "export")
-    onnx = require("onnx", "export")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that packages no tower uses are absent
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)  # inputs share `batch`
-        program = torch.onnx.export(
-            graph,
-            graph.example(),
-            dynamo=True,
-            external_data=False,
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            dynamic_shapes=(graph.dynamic_shapes(),),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_sources(model)
-    onnx.helper.set_model_props(model, dict(properties))
-    onnx.checker.check_model(model)
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString(deterministic=True))
-
-
-def _forget_sources(model: Any) -> None:
-    for holder in (model.graph, *model.functions):
-        holder.ClearField("metadata_props")
-        holder.ClearField("doc_string")
-        for part in (*holder.node, *holder.value_info):
-            part.ClearField("metadata_props")
-            part.ClearField("doc_string")
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.ClearField("metadata_props")
-        value.ClearField("doc_string")
-
-
-def export_torchscript(graph: TowerGraph, path: Path) -> None:
-    """Write `graph` as TorchScript by tracing, which also takes modules that cannot be scripted.
-
-    Neither the example inputs nor the debug records, which name source files of this machine, are kept.
-    """
-    buffer = io.BytesIO()
-    with _no_jit_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # parity shows
-        traced = torch.jit.trace(graph, graph.example(), strict=False, _store_inputs=False)
-        torch.jit.save(traced, buffer)
-    with zipfile.ZipFile(buffer) as whole, atomic_write(path) as file, zipfile.ZipFile(file, "w") as slim:
-        for member in whole.infolist():
-            if not member.filename.endswith(".debug_pkl"):
-                slim.writestr(zipfile.ZipInfo(member.filename), whole.read(member))
-
-
-def load_torchscript(path: Path) -> nn.Module:
-    """A traced graph; only for files that this process wrote or whose sha256 was compared."""
-    with _no_jit_warnings():
-        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
-    return module
-
-
-@contextmanager
-def _no_jit_warnings() -> Iterator[None]:
-    """PyTorch calls TorchScript deprecated at every use; the bundle's contract asks for it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-        yield
 
 
 def _frozen(tower: Tower) -> Tower:

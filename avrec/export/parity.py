@@ -1,4 +1,4 @@
-"""Parity: do the exported graphs say what PyTorch says, on the model's own tables?
+"""Parity: do the exported graphs say what PyTorch says, on the model's own tables and media?
 
 Axes: B users in the batch, N items, D width of the vectors.
 """
@@ -17,8 +17,10 @@ from avrec.bundle.stand_in import StandIns
 from avrec.core.arrays import Float32, Int64
 from avrec.core.errors import require
 from avrec.core.query import UserQuery
-from avrec.export.calls import Arrays, item_calls, spread, user_calls, user_inputs
-from avrec.export.graphs import ItemTowerGraph, TowerGraph, UserTowerGraph, load_torchscript
+from avrec.export.calls import item_calls, user_calls, user_inputs
+from avrec.export.graph_files import load_torchscript
+from avrec.export.graphs import ItemTowerGraph, TowerGraph, UserTowerGraph
+from avrec.export.sample import Arrays, ItemSample, spread
 from avrec.export.tables import Tables
 
 Runner = Callable[[Arrays], Arrays]
@@ -28,12 +30,14 @@ TIE = 1e-5
 TOP_K = 20
 NUM_USERS = 256
 NUM_NEW_ITEMS = 256
+NUM_TABLE_ROWS = 256
 DEFINITION = (
     "relative error: the largest |difference| of one output of one call, divided by the largest |reference| of that output, "
-    "the worst over all calls. A user's top 20 is equal when the candidate's item at each rank has a reference score within "
+    "the worst over all calls; under `pytorch`, of the tower that is exported, run on a batch of the catalogue's items, raw "
+    "media included, against their rows of the tables. A user's top 20 is equal when the candidate's item at each rank has a reference score within "
     "1e-5 * max(1, the user's largest |score|) of the reference's item at that rank; consumed items are left out. "
-    "New items: the catalogue's cold items with content, embedded from their features as an upload would be, with the ONNX "
-    "graph. One is equal when both its vectors are within the tolerance, relative to the largest |number| of the tables' "
+    "New items: cold items of the catalogue with content (of raw media, some), embedded from it as an upload would be, with "
+    "the ONNX graph. One is equal when both its vectors are within the tolerance, relative to the largest |number| of the tables' "
     "rows. At least half must be: another rule for the stand-ins would move nearly all, a tie at the tenth neighbour a few."
 )
 
@@ -43,11 +47,12 @@ class ParityReport:
     """How far the exported graphs are from PyTorch.
 
     Attributes:
-        relative_error: {backend: {"tower.output": worst relative error}}; see `definition`.
+        relative_error: {backend: {"tower.output": worst relative error}}, and under `pytorch` that of the tables; see
+            `definition`.
         equal_lists: {backend: users whose top list equals PyTorch's up to ties}.
         num_users: users whose lists were compared.
         num_calls: calls of the two towers that were compared.
-        equal_new_items: cold items that embed from their features to what the tables hold.
+        equal_new_items: cold items that embed from their content to what the tables hold.
         num_new_items: cold items that were embedded; 0 where none has content.
         versions: of the libraries.
         tolerance: for the relative errors.
@@ -81,7 +86,7 @@ class ParityReport:
 
 
 def check_parity(
-    folder: Path, manifest: Manifest, item: ItemTowerGraph, user: UserTowerGraph, tables: Tables
+    folder: Path, manifest: Manifest, item: ItemTowerGraph, user: UserTowerGraph, tables: Tables, sample: ItemSample
 ) -> ParityReport:
     """Compare the ONNX and TorchScript files of `folder` with the towers they were exported from.
 
@@ -91,34 +96,42 @@ def check_parity(
         item: the item tower in PyTorch.
         user: the user tower in PyTorch.
         tables: real rows to compare on.
+        sample: items with what the item tower takes of them.
     """
     max_items = user.tower.max_history_items
-    calls = {ITEM_TOWER: item_calls(tables, item.tower.modalities), USER_TOWER: user_calls(tables, max_items)}
+    graphs: dict[str, TowerGraph] = {ITEM_TOWER: item, USER_TOWER: user}
+    calls = {ITEM_TOWER: item_calls(sample), USER_TOWER: user_calls(tables, max_items)}
+    expected = {name: [torch_runner(graph)(call) for call in calls[name]] for name, graph in graphs.items()}
     query = UserQuery.of_users(spread(len(tables.users), NUM_USERS), tables.history)
     batch = user_inputs(tables, query, max_items)
     reference = torch_runner(user)(batch)["vector"]
-    errors: dict[str, dict[str, float]] = {}
+    errors = {"pytorch": {f"{ITEM_TOWER}.item_vector": _table_error(item, tables, sample)}}
     equal = {}
     for backend, load in {"onnx": _onnx_runner, "torchscript": _torchscript_runner}.items():
-        candidates = {name: load(folder, name, graph) for name, graph in {ITEM_TOWER: item, USER_TOWER: user}.items()}
-        found = {
-            ITEM_TOWER: relative_errors(torch_runner(item), candidates[ITEM_TOWER], calls[ITEM_TOWER]),
-            USER_TOWER: relative_errors(torch_runner(user), candidates[USER_TOWER], calls[USER_TOWER]),
-        }
-        errors[backend] = {f"{name}.{output}": error for name in found for output, error in found[name].items()}
-        equal[backend] = count_equal_lists(
-            reference, candidates[USER_TOWER](batch)["vector"], tables.item_vectors, query
-        )
-    new_items = _cold_items(tables)
+        errors[backend] = {}
+        for name, graph in graphs.items():
+            candidate = load(folder, name, graph)
+            found = relative_errors(expected[name], candidate, calls[name])
+            errors[backend] |= {f"{name}.{output}": error for output, error in found.items()}
+        equal[backend] = count_equal_lists(reference, candidate(batch)["vector"], tables.item_vectors, query)
+    new_items = sample.new[spread(len(sample.new), NUM_NEW_ITEMS)]
+    embedder = _embedder(folder, manifest, item, tables)
     return ParityReport(
         relative_error=errors,
         equal_lists=equal,
         num_users=len(query),
         num_calls=sum(len(some) for some in calls.values()),
-        equal_new_items=count_equal_new_items(_embedder(folder, manifest, item, tables), tables, new_items),
+        equal_new_items=count_equal_new_items(embedder, tables, sample, new_items),
         num_new_items=len(new_items),
         versions={"torch": torch.__version__, "onnxruntime": require("onnxruntime", "export").__version__},
     )
+
+
+def _table_error(item: ItemTowerGraph, tables: Tables, sample: ItemSample) -> float:
+    """Of raw media this tells whether what is exported hears and sees what the tables were made from."""
+    places = spread(len(sample), NUM_TABLE_ROWS)
+    found = torch_runner(item)(sample.taken(places))["item_vector"]
+    return _relative_error(tables.item_vectors[sample.rows[places]], found)
 
 
 def torch_runner(graph: TowerGraph, module: torch.nn.Module | None = None) -> Runner:
@@ -146,17 +159,22 @@ def _onnx_graph(folder: Path, name: str, graph: TowerGraph) -> OnnxGraph:
 
 
 def _embedder(folder: Path, manifest: Manifest, item: ItemTowerGraph, tables: Tables) -> ItemEmbedder:
-    known = tables.item_inputs
-    stand_ins = StandIns(known["id_vector"], tables.content_vectors, known["evidence"])
+    stand_ins = StandIns(tables.id_vectors, tables.content_vectors, tables.evidence)
     return ItemEmbedder(manifest, _onnx_graph(folder, ITEM_TOWER, item), stand_ins)
 
 
-def relative_errors(reference: Runner, candidate: Runner, calls: Iterable[Arrays]) -> dict[str, float]:
-    """The worst relative error of each output over the calls; infinite where a value is not finite or a shape differs."""
+def relative_errors(expected: Iterable[Arrays], candidate: Runner, calls: Iterable[Arrays]) -> dict[str, float]:
+    """The worst relative error of each output over the calls; infinite where a value is not finite or a shape differs.
+
+    Args:
+        expected: outputs of each call.
+        candidate: what is to give them.
+        calls: the inputs.
+    """
     worst: dict[str, float] = {}
-    for inputs in calls:
-        expected, found = reference(inputs), candidate(inputs)
-        for name, value in expected.items():
+    for reference, inputs in zip(expected, calls, strict=True):
+        found = candidate(inputs)
+        for name, value in reference.items():
             worst[name] = max(worst.get(name, 0.0), _relative_error(value, found[name]))
     return worst
 
@@ -191,30 +209,23 @@ def count_equal_lists(reference: Float32, candidate: Float32, item_vectors: Floa
     return equal
 
 
-def _cold_items(tables: Tables) -> Int64:
-    cold = np.flatnonzero((tables.item_inputs["evidence"] <= 0) & tables.content_vectors.any(axis=1))
-    return cold[spread(len(cold), NUM_NEW_ITEMS)]
-
-
-def count_equal_new_items(embedder: ItemEmbedder, tables: Tables, cold: Int64) -> int:
-    """How many items embed from their features to their rows of the tables; see `DEFINITION`.
+def count_equal_new_items(embedder: ItemEmbedder, tables: Tables, sample: ItemSample, places: Int64) -> int:
+    """How many items embed from their content to their rows of the tables; see `DEFINITION`.
 
     Args:
         embedder: of the bundle.
-        tables: with the features.
-        cold: items without training events.
+        tables: with the rows.
+        sample: with the content.
+        places: in the sample, of items without training events.
     """
-    if not len(cold):
+    if not len(places):
         return 0
-    features, masks = (
-        {name.removeprefix(kind): values[cold] for name, values in tables.item_inputs.items() if name.startswith(kind)}
-        for kind in ("feature_", "mask_")
-    )
-    item, history, _ = embedder.embed(features, masks)
-    equal = np.ones(len(cold), np.bool_)
+    item, history, _ = embedder.embed(*sample.content(places))
+    rows = sample.rows[places]
+    equal = np.ones(len(places), np.bool_)
     for found, table in ((item, tables.item_vectors), (history, tables.history_vectors)):
-        difference = np.abs(found - table[cold])
-        equal &= (difference <= TOLERANCE * np.abs(table[cold]).max()).all(axis=1)
+        difference = np.abs(found - table[rows])
+        equal &= (difference <= TOLERANCE * np.abs(table[rows]).max()).all(axis=1)
     return int(equal.sum())
 
 

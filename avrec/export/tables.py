@@ -1,6 +1,6 @@
 """What lies beside the graphs in a bundle: tables of users and items, histories and ids.
 
-Axes: U users, N items, D embedding of the ids, C content width, M modalities.
+Axes: U users, N items, D embedding of the ids, C content width.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Tables:
         item_vectors: (N, D + 1 + C).
         history_vectors: (N, D + C).
         content_vectors: (N, C) fused content by itself, zero for an item without any modality, which resembles nobody.
+        id_vectors: (N, D).
+        evidence: (N,) training events.
         history: each user's whole log.
-        item_inputs: the item tower's inputs of the whole catalogue by name; of these only `id_vector` and `evidence` are
-            stored, the features are for parity alone.
     """
 
     users: IdMap
@@ -43,8 +43,9 @@ class Tables:
     item_vectors: Float32
     history_vectors: Float32
     content_vectors: Float32
+    id_vectors: Float32
+    evidence: Float32
     history: Interactions
-    item_inputs: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset) -> "Tables":
@@ -66,8 +67,9 @@ class Tables:
             item_vectors=_array(item),
             history_vectors=_array(history),
             content_vectors=comparable_content(model, catalogue),
+            id_vectors=_array(model.item_table.output_ND),
+            evidence=_array(model.item_evidence_N),
             history=dataset.train.merged(dataset.validation).merged(dataset.test),
-            item_inputs=_item_inputs(model, catalogue),
         )
 
     def write(self, folder: Path) -> None:
@@ -76,9 +78,9 @@ class Tables:
             "user_vectors.npy": self.user_vectors,
             "item_vectors.npy": self.item_vectors,
             "history_vectors.npy": self.history_vectors,
-            "id_vectors.npy": self.item_inputs["id_vector"],
+            "id_vectors.npy": self.id_vectors,
             "content_vectors.npy": self.content_vectors,
-            "evidence.npy": self.item_inputs["evidence"],
+            "evidence.npy": self.evidence,
             "history_indptr.npy": self.history.indptr,
             "history_item_idx.npy": self.history.item_idx,
             "history_weight.npy": self.history.weight.astype(np.float32),
@@ -89,18 +91,6 @@ class Tables:
             write_npy(folder / name, array)
         write_table(folder / ITEM_IDS, pa.table({"item_id": self.items.array}))
         write_table(folder / USER_IDS, pa.table({"user_id": self.users.array}))
-
-
-def _item_inputs(model: TwoTower, catalogue: CatalogueFeatures) -> dict[str, np.ndarray]:
-    modalities = model.item_tower.modalities
-    inputs: dict[str, np.ndarray] = {f"feature_{name}": _array(catalogue.values[name]) for name in modalities}
-    inputs |= {f"mask_{name}": catalogue.masks[name].cpu().numpy().astype(np.bool_) for name in modalities}
-    return inputs | {
-        "id_vector": _array(model.item_table.output_ND),
-        "neighbour_vector": _array(model.neighbour_vector_ND),
-        "bias": _array(model.item_table.bias_N),
-        "evidence": _array(model.item_evidence_N),
-    }
 
 
 def _array(tensor: Tensor) -> Float32:

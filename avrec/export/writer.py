@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from avrec import __version__
-from avrec.bundle.schema import CARD, GRAPHS, ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Dims, FileRecord, Manifest
+from avrec.bundle.plain_reader import FileRecord
+from avrec.bundle.schema import CARD, GRAPHS, ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Dims, Manifest
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError
 from avrec.core.files import atomic_folder, atomic_write, sha256_file, write_json
 from avrec.export.card import model_card
-from avrec.export.graphs import ItemTowerGraph, UserTowerGraph, export_onnx, export_torchscript
+from avrec.export.graph_files import export_onnx, export_torchscript
+from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
 from avrec.export.parity import ParityReport, check_parity
+from avrec.export.sample import ItemSample
 from avrec.export.tables import Tables
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.media_store import LevelReader, media_encoders
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,23 @@ class BundleInfo:
 
 
 def write_bundle(
-    model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, folder: str | Path, *, info: BundleInfo
+    model: TwoTower,
+    catalogue: CatalogueFeatures,
+    dataset: Dataset,
+    folder: str | Path,
+    *,
+    info: BundleInfo,
+    clips: Mapping[str, LevelReader] | None = None,
 ) -> Path:
     """Export both towers, compare them with PyTorch, and write the bundle whole or not at all.
 
     Args:
         model: trained, its operating point in force.
-        catalogue: the features of every item; they are used, not stored.
+        catalogue: the features of every item, of media the steps; they are used, not stored.
         dataset: what the model was trained for; each user's whole log becomes the history that is served from.
         folder: where the bundle is to stand; an older bundle there is replaced, anything else is refused.
         info: what the model does not know of itself.
+        clips: {modality: the catalogue's raw clips} of each media encoder, to compare on.
 
     Returns:
         The folder.
@@ -58,6 +69,7 @@ def write_bundle(
     folder = Path(folder)
     _refuse_other_folder(folder)
     tables = Tables.of(model, catalogue, dataset)
+    sample = ItemSample.of(model, catalogue, clips or {})
     item, user = ItemTowerGraph(model.item_tower), UserTowerGraph(model.user_tower)
     with atomic_folder(folder) as draft:
         for name, graph in {ITEM_TOWER: item, USER_TOWER: user}.items():
@@ -66,7 +78,7 @@ def write_bundle(
             export_torchscript(graph, draft / f"{name}.pt")
         tables.write(draft)
         manifest = _manifest(model, dataset, tables, info)
-        parity = check_parity(draft, manifest, item, user, tables)
+        parity = check_parity(draft, manifest, item, user, tables, sample)
         _refuse_difference(folder, parity)
         write_json(draft / PARITY, parity.to_json())
         with atomic_write(draft / CARD) as file:
@@ -117,6 +129,7 @@ def _manifest(model: TwoTower, dataset: Dataset, tables: Tables, info: BundleInf
         ),
         modalities=tower.modalities,
         feature_dims=dict(tower.feature_dims),
+        media={name: encoder.spec for name, encoder in media_encoders(model).items()},
         max_history_items=model.user_tower.max_history_items,
         operating_point_name=info.operating_point_name,
         operating_point=asdict(tower.operating_point),

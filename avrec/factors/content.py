@@ -18,7 +18,7 @@ def content_vectors(
     of `weights`. An absent modality is a part of zeros: it adds nothing, and the other parts decide.
 
     Args:
-        features: modality to values (N, F_m).
+        features: modality to values (N, F_m), or (N, K, H) of K steps in time, which are laid end to end.
         weights: modality to a positive length of its part; modalities not named are left out.
         fitted_on: (N,) the items whose mean and deviation are taken (trained ones), where they have the modality.
 
@@ -41,7 +41,7 @@ def content_vectors(
 
 def _unit_rows(feature: Feature, fitted_on: Bool) -> Float32:
     """Standardised rows of length 1; zeros where absent. In float64: float16 sources overflow in their sums otherwise."""
-    values = feature.values.astype(np.float64)
+    values = feature.values.astype(np.float64).reshape(len(feature.values), -1)
     known = feature.present & fitted_on
     sample = values[known if known.sum() > 1 else feature.present]
     deviation = sample.std(axis=0) if len(sample) else np.ones(values.shape[1])

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avrec.models.encoders.feature import FeatureEncoder
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -52,7 +54,9 @@ class ItemTower(nn.Module):
         super().__init__()
         self.modalities = tuple(encoders)
         self.encoders = nn.ModuleDict(dict(encoders))
-        self.feature_dims = {name: _dim(encoder, "feature_dim") for name, encoder in encoders.items()}
+        self.feature_dims = {
+            name: found.feature_dim for name, found in encoders.items() if isinstance(found, FeatureEncoder)
+        }
         self.fusion = fusion
         self.id_dim = id_dim
         self.content_dim = 0 if fusion is None else _dim(fusion, "output_dim")
@@ -70,7 +74,12 @@ class ItemTower(nn.Module):
         self.calibration.copy_(torch.tensor(astuple(point), dtype=self.calibration.dtype))
 
     def content(self, features: dict[str, Tensor], masks: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Fused content (N, C) and shares (N, M) of features {modality: (N, F)} with masks {modality: (N,)}."""
+        """Fused content (N, C) and shares (N, M).
+
+        Args:
+            features: {modality: (N, F)} finished features, or (N, K, H) the steps of a media encoder.
+            masks: {modality: (N,)} true where the item has it.
+        """
         assert self.fusion is not None
         tokens = {name: self.encoders[name](features[name]) for name in self.modalities}
         vector_NC, share_NM = self.fusion(tokens, {name: masks[name] for name in self.modalities})
@@ -103,7 +112,7 @@ class ItemTower(nn.Module):
         """Everything a catalogue stores of its items.
 
         Args:
-            features: {modality: (N, F)}.
+            features: {modality: (N, F) or (N, K, H)}.
             masks: {modality: (N,)} true where the item has it.
             id_vector: (N, D), zero for a new item.
             neighbour_vector: (N, D) mean id vector of the content neighbours, zero when unknown.

@@ -15,7 +15,10 @@ from avrec.models.user_tower import UserTower
 
 @dataclass(frozen=True)
 class CatalogueFeatures:
-    """The features of every item, {modality: (N, F)} with masks {modality: (N,)}."""
+    """The content of every item: {modality: (N, F) features or (N, K, H) steps} with masks {modality: (N,)}.
+
+    The steps of a media encoder are the content bank: a stage that trains the encoder writes them anew, in place.
+    """
 
     values: dict[str, Tensor]
     masks: dict[str, Tensor]

@@ -25,10 +25,12 @@ from avrec.evaluation.evaluate import Evaluation, evaluate
 from avrec.evaluation.significance import adjusted, compare
 from avrec.evaluation.tuning import tune
 from avrec.models.two_tower import TwoTower
+from avrec.pipelines.media import media_store
 from avrec.pipelines.prepare import dataset_of_checkpoint
 from avrec.report.frontier import frontier_table
 from avrec.report.metrics_file import Measured, write_metrics
 from avrec.report.tables import comparison_table
+from avrec.training.media_store import with_steps
 from avrec.training.scorer import TwoTowerScorer, View, catalogue_features
 
 
@@ -41,6 +43,7 @@ def run(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(int(config.num_threads))
     found = load(config.ckpt, config.calibration)
     dataset = dataset_of_checkpoint(config, found.data_hash)
+    dataset = with_steps(dataset, found.model, media_store(config, dataset, found.model))
     return evaluate_model_file(Path(config.ckpt), dataset, config, Path(config.run_dir))
 
 
@@ -49,7 +52,7 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
 
     Args:
         path: a model file.
-        dataset: the data set it was trained on.
+        dataset: the data set it was trained on, with the steps of its media encoders.
         config: `calibration` and `baseline`.
         folder: where `metrics.json` goes.
 

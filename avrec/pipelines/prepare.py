@@ -37,6 +37,10 @@ def run(config: DictConfig) -> Path:
     print(
         f"  {counts['users']:,} users, {counts['items']:,} items ({counts['items_without_train']:,} without a training event)"
     )
+    for kind, about in manifest.get("media", {}).items():
+        print(f"  {about['items']:,} items with {kind}")
+    for lines in manifest.get("missing_media", {}).values():
+        print("\n".join(f"  {line}" for line in lines))
     print("next: avrec train data=prepared data.path=" + str(folder))
     return folder
 
@@ -62,13 +66,18 @@ def prepared_folder(config: DictConfig) -> Path:
     return folder
 
 
-def load(folder: Path, expected_hash: str | None = None) -> Dataset:
+def load(folder: Path, expected_hash: str | None = None, media_root: str | None = None) -> Dataset:
     """Read a prepared data set.
+
+    Args:
+        folder: that `prepare` wrote.
+        expected_hash: the content that it must have.
+        media_root: where its media files stand now; where they stood at preparation when None.
 
     Raises:
         ArtefactError: it is not the one that `expected_hash` names.
     """
-    dataset = load_dataset(folder)
+    dataset = load_dataset(folder, media_root=media_root)
     if expected_hash is not None and dataset.content_hash != expected_hash:
         raise ArtefactError(
             f"{folder}: content hash {dataset.content_hash[:12]}, but the model was trained on {expected_hash[:12]}. "
@@ -80,13 +89,13 @@ def load(folder: Path, expected_hash: str | None = None) -> Dataset:
 def dataset_of_checkpoint(config: DictConfig, data_hash: str) -> Dataset:
     """The data set a checkpoint was trained on: `data.path` where given, else the one that its run recorded."""
     if config.data.get("path") is not None:
-        return load(Path(config.data.path), data_hash)
+        return load(Path(config.data.path), data_hash, config.data.get("media_root"))
     record = Path(config.ckpt).parent / RUN_FILE
     if not record.is_file():
         raise ArtefactError(
             f"{record}: no such file, so the data set is not known. Give data.path=FOLDER of the prepared data set."
         )
-    return load(Path(read_json(record)["prepared"]), data_hash)
+    return load(Path(read_json(record)["prepared"]), data_hash, config.data.get("media_root"))
 
 
 def _stamps(value: Any) -> list[tuple[str, int, int]]:

@@ -15,14 +15,19 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from avrec import __version__
 from avrec.build.instantiate import instantiate
-from avrec.build.model import Sizes, build_model, learn_from_train, save
+from avrec.build.model import Sizes, build_model, learn_from_train, load_pretrained, save
+from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ConfigError
 from avrec.core.files import read_json, write_json
+from avrec.data.items_first import ItemsFirstSampler
+from avrec.data.samplers import PairSampler
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.pipelines.evaluate import evaluate_model_file
+from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.training.fit import Calibrated, calibrate, train
+from avrec.training.media_store import MediaStore, with_steps
 from avrec.training.scorer import catalogue_features
 from avrec.training.stages import Stage, StageContext
 from avrec.training.validation import Validator, pseudo_cold_items
@@ -30,7 +35,7 @@ from avrec.training.validation import Validator, pseudo_cold_items
 MODEL_FILE = "model.pt"
 CLAIM_FILE = "claim.json"
 # Keys that do not decide what is trained: a broken run may go on with others.
-AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger")
+AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media")
 
 
 @dataclass(frozen=True)
@@ -55,26 +60,29 @@ def run(config: DictConfig) -> TrainResult:
     torch.set_num_threads(int(config.num_threads))
     folder = Path(config.run_dir)
     prepared = prepared_folder(config)
-    dataset = load(prepared)
+    dataset = load(prepared, media_root=config.data.get("media_root"))
     plain = _plain(config)
-    sizes = Sizes.of(dataset, plain["modalities"])
+    sizes = Sizes.of(dataset, plain["modalities"], plain["encoder"])
     model = build_model(plain, sizes)
-    learn_from_train(model, dataset)
     claimed = {key: value for key, value in portable(plain).items() if key not in AFTERWARDS}
     _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": claimed})
+    _announce(model, dataset, prepared, folder)
+    load_pretrained(model)
+    store = media_store(config, dataset, model)
+    dataset = with_steps(dataset, model, store)
+    learn_from_train(model, dataset)
     instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
-    _announce(model, dataset, prepared, folder)
 
-    pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.feature_dims else None
-    context = _context(
-        config, dataset, catalogue, folder, None if pseudo_cold is None else torch.from_numpy(~pseudo_cold)
-    )
+    pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.modalities else None
+    context = _context(config, dataset, catalogue, folder, pseudo_cold, store)
     stages: list[Stage] = list(instantiate(config.stages).values())
     summaries = train(model, stages, context)
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # set by Lightning
         return TrainResult(sum(summary["objective"] for summary in summaries), None, {})
 
+    dataset = with_steps(dataset, model, store)  # exactly, by the encoders as they are kept
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
     mixes = list(instantiate(config.propagation).values())
     calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
     points = [point.as_dict() for point in calibrated.frontier]
@@ -83,6 +91,8 @@ def run(config: DictConfig) -> TrainResult:
     write_json(folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries))
     if config.multirun:
         return TrainResult(calibrated.objective, folder / MODEL_FILE, {})
+    if store is not None:
+        print_rates(store.rates)
     metrics = evaluate_model_file(folder / MODEL_FILE, dataset, config, folder)
     print(f"run: {folder}\nnext: avrec export ckpt={folder / MODEL_FILE} bundle_dir={folder / 'bundle'}")
     return TrainResult(calibrated.objective, folder / MODEL_FILE, metrics)
@@ -103,7 +113,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 def portable(plain: dict[str, Any]) -> dict[str, Any]:
     """A configuration without what belongs to one machine: folders, and where the data were read."""
     kept = {
-        key: value for key, value in plain.items() if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt")
+        key: value
+        for key, value in plain.items()
+        if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt", "media")
     }
     data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
     return kept | {"data": data}
@@ -155,7 +167,12 @@ def _announce(model: TwoTower, dataset: Dataset, prepared: Path, folder: Path) -
 
 
 def _context(
-    config: DictConfig, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path, content_items: torch.Tensor | None
+    config: DictConfig,
+    dataset: Dataset,
+    catalogue: CatalogueFeatures,
+    folder: Path,
+    pseudo_cold: Bool | None,
+    store: MediaStore | None,
 ) -> StageContext:
     loggers = instantiate(config.logger)
     validator = Validator(dataset, catalogue)
@@ -171,10 +188,17 @@ def _context(
         trainer: pl.Trainer = instantiate(config.trainer)(**options)  # anew: a strategy serves one trainer only
         return trainer
 
+    sampler: PairSampler = instantiate(config.sampler)(
+        train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed
+    )
+
+    def make_item_sampler(items_per_batch: int, users_per_item: int) -> ItemsFirstSampler:
+        return ItemsFirstSampler(
+            dataset.train, items_per_batch, users_per_item, config.seed, sampler.policy, exclude=pseudo_cold
+        )
+
     return StageContext(
-        sampler=instantiate(config.sampler)(
-            train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed
-        ),
+        sampler=sampler,
         catalogue=catalogue,
         loss=instantiate(config.loss),
         validate=validator,
@@ -182,7 +206,9 @@ def _context(
         make_logger=make_logger,
         callbacks=callbacks,
         folder=folder / "checkpoints",
-        content_items_A=content_items,
+        content_items_A=None if pseudo_cold is None else torch.from_numpy(~pseudo_cold),
+        media=store,
+        make_item_sampler=make_item_sampler,
     )
 
 

@@ -3,22 +3,37 @@
 Axes: B pairs in the batch, L history length, N candidate items (columns).
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from avrec.core.arrays import Int64
 from avrec.core.order import generator
-from avrec.data.samplers import Batch, PairSampler
+from avrec.data.items_first import ItemsFirstSampler
+from avrec.data.samplers import Batch
+from avrec.training.media_store import LevelReader
+
+
+class LevelInput(NamedTuple):
+    """What an encoder starts from, for the items of this rank that have the modality.
+
+    `row` is each item's place among this rank's items, `values` (n, *shape) and `valid` (n, C) what the reader gave.
+    """
+
+    row: Tensor
+    values: Tensor
+    valid: Tensor
 
 
 class TensorBatch(NamedTuple):
     """`Batch` as tensors, with the two (B, N) masks that the losses take.
 
-    `noise_seed` decides the dropout of the step, equally on every rank.
+    `noise_seed` decides the dropout of the step, equally on every rank; `inputs` are there when encoders are trained.
     """
 
     user_idx_B: Tensor
@@ -33,6 +48,7 @@ class TensorBatch(NamedTuple):
     valid_BN: Tensor
     global_size: int
     noise_seed: int = 0
+    inputs: Mapping[str, LevelInput] = MappingProxyType({})
 
     @classmethod
     def of(cls, batch: Batch, dtype: torch.dtype = torch.float32) -> "TensorBatch":
@@ -56,6 +72,21 @@ class TensorBatch(NamedTuple):
         )
 
 
+class Sampler(Protocol):
+    """Makes batches by (epoch, index)."""
+
+    seed: int
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def batch(self, epoch: int, index: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """One rank's part of a batch."""
+        ...
+
+
 class BatchLoader:
     """The batches of the trainer's current epoch from the trainer's current batch on, for this rank.
 
@@ -70,7 +101,7 @@ class BatchLoader:
         dtype: of the numbers.
     """
 
-    def __init__(self, sampler: PairSampler, trainer: pl.Trainer, first_epoch: int, dtype: torch.dtype) -> None:
+    def __init__(self, sampler: Sampler, trainer: pl.Trainer, first_epoch: int, dtype: torch.dtype) -> None:
         self.sampler = sampler
         self.trainer = trainer
         self.first_epoch = first_epoch
@@ -84,7 +115,13 @@ class BatchLoader:
         for index in range(self.trainer.fit_loop.epoch_loop.batch_idx + 1, len(self)):
             batch = self.sampler.batch(epoch, index, self.trainer.global_rank, self.trainer.world_size)
             noise = generator(self.sampler.seed, epoch, f"noise {index}")
-            yield TensorBatch.of(batch, self.dtype)._replace(noise_seed=int(noise.integers(2**63)))
+            yield TensorBatch.of(batch, self.dtype)._replace(
+                noise_seed=int(noise.integers(2**63)), inputs=self.inputs(epoch, index)
+            )
+
+    def inputs(self, epoch: int, index: int) -> Mapping[str, LevelInput]:
+        """What encoders start from; nothing where none is trained."""
+        return {}
 
     def state_dict(self) -> dict[str, int]:
         """Nothing: the trainer's progress says it all."""
@@ -92,3 +129,38 @@ class BatchLoader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing to load."""
+
+
+class ItemLoader(BatchLoader):
+    """Batches of items first, each with what the encoders of this rank start from.
+
+    Args:
+        sampler: makes the batches.
+        trainer: see `BatchLoader`.
+        first_epoch: likewise.
+        dtype: likewise; pictures stay bytes.
+        readers: {modality: its reader}.
+    """
+
+    def __init__(
+        self,
+        sampler: ItemsFirstSampler,
+        trainer: pl.Trainer,
+        first_epoch: int,
+        dtype: torch.dtype,
+        readers: Mapping[str, LevelReader],
+    ) -> None:
+        super().__init__(sampler, trainer, first_epoch, dtype)
+        self.items = sampler
+        self.readers = readers
+
+    def inputs(self, epoch: int, index: int) -> Mapping[str, LevelInput]:
+        """Read what this rank's items need."""
+        items = self.items.items_of(epoch, index, self.trainer.global_rank, self.trainer.world_size)
+        return {name: self._read(reader, items) for name, reader in self.readers.items()}
+
+    def _read(self, reader: LevelReader, items: Int64) -> LevelInput:
+        row = np.flatnonzero(reader.present[items])
+        values, valid = (torch.from_numpy(array) for array in reader.read(items[row]))
+        values = values if values.dtype == torch.uint8 else values.to(self.dtype)
+        return LevelInput(torch.from_numpy(row), values, valid.to(self.dtype))

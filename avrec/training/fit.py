@@ -13,6 +13,7 @@ from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.calibration import CUTOFF, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.media_store import media_encoders
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
 from avrec.training.scorer import TwoTowerScorer, comparable_content
@@ -43,7 +44,11 @@ def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> li
     summaries = []
     with own_ranks():
         for index, stage in enumerate(stages):
-            rank_zero_only(print)(f"stage {index + 1}/{len(stages)}: {stage.name}", flush=True)
+            heading = f"stage {index + 1}/{len(stages)}: {stage.name}"
+            if stage.encoders is not None and not media_encoders(model):
+                rank_zero_only(print)(f"{heading}: left out, the model has no media encoders", flush=True)
+                continue
+            rank_zero_only(print)(heading, flush=True)
             summaries.append(run_stage(model, stage, index, context))
     return summaries
 

@@ -10,11 +10,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from avrec.core.errors import ConfigError
+from avrec.losses.contrastive import Contrastive
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.batches import TensorBatch
+from avrec.training.optimiser import ParameterGroups
+
+ALIGNED = ("audio", "video")
+MAX_ALIGNED = 1024
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class LossWeights:
         content: content alone, over warm items too: this is where encoders learn.
         joint: both through the evidence gate, with the ids of random items hidden.
         id_dropout: chance that an item's id is hidden in the joint loss.
+        alignment: sound and picture of one item find each other among the batch's items.
     """
 
     id: float = 1.0
     content: float = 0.0
     joint: float = 0.0
     id_dropout: float = 0.3
+    alignment: float = 0.0
 
     @property
     def uses_content(self) -> bool:
@@ -47,7 +53,7 @@ class TwoTowerModule(pl.LightningModule):
         catalogue: features of all items.
         loss: `loss(scores_BN, target_BN, valid_BN, log_q_N) -> loss_B`.
         weights: of the three losses.
-        make_optimizer: called with the model.
+        make_optimizer: makes the optimiser of the model and its warm-up.
         validate: returns named validation metrics of the model as it stands.
         content_items_A: items whose content may be trained; pseudo-cold ones are kept out for the calibration: they are
             neither row, column nor history of the content loss, and ids alone to the joint loss.
@@ -64,7 +70,7 @@ class TwoTowerModule(pl.LightningModule):
         catalogue: CatalogueFeatures,
         loss: nn.Module,
         weights: LossWeights,
-        make_optimizer: Callable[[nn.Module], Optimizer],
+        make_optimizer: ParameterGroups,
         validate: Callable[[TwoTower], Mapping[str, float]],
         content_items_A: Tensor | None = None,
     ) -> None:
@@ -72,9 +78,11 @@ class TwoTowerModule(pl.LightningModule):
         _check(weights, model)
         self.model = model
         self.loss = loss
+        self.align = Contrastive()
         self.weights = weights
         self.make_optimizer = make_optimizer
-        self.validate = _Shared(validate)
+        self.validate = Shared(validate)
+        self.catalogue = Shared(catalogue)
         self.modalities = tuple(catalogue.values)
         for name in self.modalities:
             self.register_buffer(f"feature_{name}", catalogue.values[name], persistent=False)
@@ -82,9 +90,10 @@ class TwoTowerModule(pl.LightningModule):
         everything = torch.ones(model.num_items, dtype=torch.bool)
         self.register_buffer("content_items_A", everything if content_items_A is None else content_items_A, False)
 
-    def _content(self, items: Tensor) -> Tensor:
-        """Fused content (len(items), C), fresh."""
-        features = {name: self.get_buffer(f"feature_{name}")[items] for name in self.modalities}
+    def column_content(self, batch: TensorBatch, fresh: Mapping[str, Tensor], items: Tensor | None = None) -> Tensor:
+        """Fused content (N, C) of the batch's columns, or of `items`; what is in `fresh` is taken from there."""
+        items = batch.candidate_idx_N if items is None else items
+        features = {name: fresh.get(name, self.get_buffer(f"feature_{name}")[items]) for name in self.modalities}
         masks = {name: self.get_buffer(f"mask_{name}")[items] for name in self.modalities}
         return self.model.item_tower.content(features, masks)[0]
 
@@ -102,13 +111,17 @@ class TwoTowerModule(pl.LightningModule):
         )
         return user_BD @ output_AD[batch.candidate_idx_N].T + model.item_table.bias_N[batch.candidate_idx_N]
 
-    def content_scores(self, batch: TensorBatch) -> Tensor:
+    def fresh(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """{modality: steps (N, K, H) of the batch's columns} where an encoder is trained: here none."""
+        return {}
+
+    def content_scores(self, batch: TensorBatch, fresh: Mapping[str, Tensor]) -> Tensor:
         """Scores (B, N) by content alone, in units of the learned scale; pseudo-cold items are left out of the history."""
         model = self.model
         needed = torch.unique(torch.cat([batch.candidate_idx_N, batch.history_idx_BL.flatten()]))
         row_A = torch.zeros(model.num_items, dtype=torch.long, device=needed.device)
         row_A[needed] = torch.arange(len(needed), device=needed.device)
-        content = self._content(needed)
+        content = self.column_content(batch, {}, needed)
         user_BC = model.user_tower.content_vector(
             content[row_A[batch.history_idx_BL]],
             batch.history_weight_BL,
@@ -121,8 +134,9 @@ class TwoTowerModule(pl.LightningModule):
         """The sum over this rank's rows of each weighted loss, divided by the rows of all ranks."""
         weights, parts = self.weights, {}
         allowed_N = self.content_items_A[batch.candidate_idx_N]
+        fresh = self.fresh(batch)
         ids_BN = self.id_scores(batch) if weights.id > 0 or weights.joint > 0 else None
-        content_BN = self.content_scores(batch) if weights.uses_content else None
+        content_BN = self.content_scores(batch, fresh) if weights.uses_content else None
         if weights.id > 0:
             assert ids_BN is not None
             parts["id"] = weights.id * self.loss(ids_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
@@ -140,7 +154,26 @@ class TwoTowerModule(pl.LightningModule):
             gate_N = torch.where(allowed_N, gate_N, 1.0)
             joint_BN = gate_N * ids_BN + (1 - gate_N) * content_BN
             parts["joint"] = weights.joint * self.loss(joint_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
-        return {name: loss_B.sum() / batch.global_size for name, loss_B in parts.items()}
+        summed = {name: loss_B.sum() / batch.global_size for name, loss_B in parts.items()}
+        if weights.alignment > 0:  # the same on every rank, so each counts its share of it
+            summed["alignment"] = weights.alignment * self.alignment(batch, fresh) / self.trainer.world_size
+        return summed
+
+    def alignment(self, batch: TensorBatch, fresh: Mapping[str, Tensor]) -> Tensor:
+        """The contrastive loss of sound and picture over at most 1,024 of the batch's columns."""
+        noise = torch.Generator().manual_seed(batch.noise_seed)
+        chosen = torch.randperm(len(batch.candidate_idx_N), generator=noise)[:MAX_ALIGNED].to(
+            batch.candidate_idx_N.device
+        )
+        items = batch.candidate_idx_N[chosen]
+        vectors, both_N = [], torch.ones_like(items, dtype=torch.bool)
+        for name in ALIGNED:
+            steps = fresh[name][chosen] if name in fresh else self.get_buffer(f"feature_{name}")[items]
+            vectors.append(self.model.item_tower.encoders[name](steps).mean(dim=1))
+            both_N = both_N & self.get_buffer(f"mask_{name}")[items]
+        both_N = both_N & self.content_items_A[items]
+        loss_N: Tensor = self.align(*vectors, both_N)
+        return loss_N.sum() / both_N.sum().clamp(min=1)
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """The summed loss. DDP averages gradients over ranks, hence the factor.
@@ -163,14 +196,26 @@ class TwoTowerModule(pl.LightningModule):
         self.log_dict(others, batch_size=1, sync_dist=True)
         self.log("val/objective", metrics["val/objective"], prog_bar=True, batch_size=1, sync_dist=True)
 
-    def configure_optimizers(self) -> Optimizer:
-        """One optimiser over the parameter groups."""
-        return self.make_optimizer(self.model)
+    def configure_optimizers(self) -> Any:
+        """One optimiser over the parameter groups, and its warm-up where it has one."""
+        optimizer = self.make_optimizer(self.model)
+        warmup = self.make_optimizer.schedule(optimizer)
+        return (
+            optimizer
+            if warmup is None
+            else {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+        )
 
 
 def _check(weights: LossWeights, model: TwoTower) -> None:
     if not (weights.id > 0 or weights.uses_content):
         raise ConfigError(f"stage: no loss has a weight above 0 in {weights}. Give id, content or joint one.")
+    absent = [name for name in ALIGNED if name not in model.item_tower.modalities]
+    if weights.alignment > 0 and absent:
+        raise ConfigError(
+            f"stage: the weight alignment={weights.alignment} aligns sound and picture, but the model has no {absent}. "
+            "Set it to 0, or use data that have both."
+        )
     if weights.uses_content and not model.item_tower.modalities:
         raise ConfigError(
             f"stage: the weights content={weights.content} and joint={weights.joint} train content, but the model has no "
@@ -178,11 +223,11 @@ def _check(weights: LossWeights, model: TwoTower) -> None:
         )
 
 
-class _Shared:
+class Shared:
     """Holds an object that copies of the module (weight averaging makes one) are to share."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
         return self

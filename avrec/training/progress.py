@@ -2,10 +2,14 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, RichProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 
 class Progress(RichProgressBar):
@@ -52,6 +56,67 @@ class Progress(RichProgressBar):
             f"val/objective {float(metrics.get('val/objective', float('nan'))):.4f}",
             flush=True,
         )
+
+
+class Counter:
+    """Counts what is done of a total, with its rate: a bar in a terminal, elsewhere a line every ten seconds.
+
+    Args:
+        label: what is done.
+        total: how much there is; may be told later by `__call__`.
+    """
+
+    def __init__(self, label: str, total: int = 0, every_sec: float = 10.0) -> None:
+        self.label = label
+        self.total = total
+        self.done = 0
+        self.every_sec = every_sec
+        self._began = self._last = time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
+        self._bar = Bar(*columns, TimeRemainingColumn(), transient=True) if sys.stdout.isatty() else None
+        self._task = self._bar.add_task(label, total=total or None, rate="") if self._bar else None
+
+    @property
+    def rate(self) -> float:
+        """Items a second so far."""
+        return self.done / max(time.monotonic() - self._began, 1e-9)
+
+    def advance(self, number: int) -> None:
+        """So many more are done."""
+        self(self.done + number, self.total)
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done of so many."""
+        self.done, self.total = done, total
+        if self._bar is not None and self._task is not None:
+            self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, rate=f"{self.rate:.1f} items/s")
+        elif time.monotonic() - self._last >= self.every_sec:
+            self._last = time.monotonic()
+            print(f"  {self.label}: {done:,} of {total:,}, {self.rate:.1f} items/s", flush=True)
+
+    def close(self) -> None:
+        """Say what was done, if anything was."""
+        if self._bar is not None:
+            self._bar.stop()
+        if self.done:
+            seconds = time.monotonic() - self._began
+            print(f"  {self.label}: {self.done:,} items in {seconds:.1f} s, {self.rate:.1f} items/s", flush=True)
+
+
+@contextmanager
+def counting(label: str, total: int = 0) -> Iterator[Counter]:
+    """A counter that closes itself."""
+    counter = Counter(label, total)
+    try:
+        yield counter
+    finally:
+        counter.close()
 
 
 class StepTimer(Callback):

@@ -29,3 +29,16 @@ def own_ranks() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def first_rank_first() -> Iterator[None]:
+    """The first rank does what stands inside while the others wait; then they find it done."""
+    together = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    if together and distributed.get_rank() > 0:
+        distributed.barrier()
+    try:
+        yield
+    finally:
+        if together and distributed.get_rank() == 0:
+            distributed.barrier()

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from avrec.bundle.reader import Bundle
+from avrec.bundle.stand_in import StandIns
 from avrec.core.dataset import tie_order
 from avrec.core.query import UserQuery
-from tests.export.world import NUM_USERS, World
+from avrec.media.decode import decode
+from avrec.models.encoders.base import RAW
+from avrec.training.media_store import encode, media_encoders
+from tests.export.media_world import MediaWorld, path
+from tests.export.world import ID_DIM, NUM_USERS, World
 
+PARTS = ("id_vectors", "content_vectors", "evidence")
 ROOT = Path(__file__).resolve().parents[2]
 
 SERVE = """
@@ -87,3 +95,46 @@ except MissingExtraError as error:
         timeout=60,
     )
     assert "pip install 'avrec[serve]'" in done.stdout, done.stderr
+
+
+UPLOAD = """
+import json, sys
+from avrec.bundle.reader import Bundle
+from avrec.bundle.recommender import Recommender
+
+folder, media_root = sys.argv[1:]
+found = Recommender(Bundle.open(folder)).embed_files({"audio": ["2.mp4"], "video": ["2.mp4"]}, media_root)
+heavy = sorted(set(sys.modules) & {"torch", "torchvision", "torchaudio", "transformers", "onnx", "scipy", "hydra", "av"})
+print(json.dumps({"heavy": heavy, "item": found.item_vectors.tolist(), "problems": [str(note) for note in found.problems]}))
+"""
+
+
+def test_a_process_without_torch_decodes_an_upload_and_embeds_it_as_pytorch(
+    media_world: MediaWorld, tmp_path: Path
+) -> None:
+    world = media_world
+    (tmp_path / "torch.py").write_text("raise ImportError('there is no torch here')")
+    done = subprocess.run(
+        [sys.executable, "-c", UPLOAD, str(world.folder), str(world.media_root)],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["heavy"] == [] and answer["problems"] == []
+    tower, item = world.model.item_tower, 26
+    steps, masks = {"text": torch.zeros(1, 5)}, {"text": torch.tensor([False])}
+    for name, encoder in media_encoders(world.model).items():
+        clips = decode(world.media_root / path(item), encoder.spec)
+        values = clips.values.astype(np.float16) if name == "audio" else clips.values
+        steps[name] = encode(encoder, values[None], clips.valid[None], RAW, encoder.pooled_level)
+        masks[name] = torch.tensor([True])
+    content = tower.content(steps, masks)[0].detach().numpy()
+    stand_in = np.zeros((1, ID_DIM), np.float32)
+    stand_in[0] = StandIns(*(getattr(Bundle.open(world.folder), part) for part in PARTS)).of(content)[0]
+    nothing = torch.zeros(1)
+    expected = tower(steps, masks, torch.zeros(1, ID_DIM), torch.from_numpy(stand_in), nothing, nothing)[0]
+    np.testing.assert_allclose(answer["item"], expected.detach().numpy(), atol=1e-5)

@@ -149,10 +149,10 @@ def test_an_unlisted_file_is_never_opened(folder: Path) -> None:
     assert len(Bundle.open(folder).items) == 30
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [1, 3, "2", None])
 def test_another_version_is_refused(folder: Path, version: object) -> None:
     edit(folder, format_version=version)
-    with pytest.raises(ArtefactError, match=r"manifest\.json: format version .* reads version 1"):
+    with pytest.raises(ArtefactError, match=r"manifest\.json: format version .* reads version 2"):
         Bundle.open(folder)
 
 

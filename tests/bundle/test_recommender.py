@@ -239,7 +239,7 @@ def test_a_missing_modality_may_be_left_out_or_masked(attention_world: World) ->
         ({"smell": np.zeros((2, 3))}, None, r"modality 'smell' is unknown; this bundle takes \['audio', 'video'\]"),
         ({"audio": np.zeros((2, 4))}, None, r"modality 'audio': shape \(2, 4\); expected \(items, 5\)"),
         ({"audio": np.zeros((2, 5)), "video": np.zeros((3, 7))}, None, r"\[2, 3\] rows; expected one number of items"),
-        ({"audio": np.zeros((2, 5))}, {"video": np.ones(2, np.bool_)}, "modality 'video' has a mask but no features"),
+        ({"audio": np.zeros((2, 5))}, {"video": np.ones(2, np.bool_)}, "modality 'video' has a mask but no content"),
         (
             {"audio": np.zeros((2, 5))},
             {"audio": np.ones((2, 1), np.bool_)},

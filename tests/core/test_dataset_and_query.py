@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from avrec.core.dataset import Dataset, tie_order
+from avrec.core.dataset import Dataset, MediaColumn, tie_order
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
 from avrec.core.query import SECONDS_PER_DAY, UserQuery, held_out_query
@@ -38,6 +38,12 @@ def test_what_is_known_and_what_is_asked(dataset):
     assert history.indptr.tolist() == [0, 3, 4, 5] and history.item_idx.tolist() == [0, 1, 2, 0, 1]
     assert dataset.cold_items.tolist() == [False, False, True, True]
     assert dataset.new_users.tolist() == [False, False, True]
+
+
+def test_media_are_present_where_there_is_a_path(dataset):
+    assert MediaColumn(("a.mp3", None, "b/c.mp4", None)).present.tolist() == [True, False, True, False]
+    assert MediaColumn(()).present.dtype == np.bool_
+    assert dataset.media == {} and dataset.media_root is None
 
 
 def test_ties_are_broken_by_a_hash_of_the_id_alone():

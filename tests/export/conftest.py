@@ -1,5 +1,6 @@
 import pytest
 
+from tests.export.media_world import MediaWorld, media_world_of
 from tests.export.world import World, world_of
 
 
@@ -16,3 +17,8 @@ def attention_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="session")
 def ids_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world_of("ids", tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def media_world(tmp_path_factory: pytest.TempPathFactory) -> MediaWorld:
+    return media_world_of(tmp_path_factory.mktemp("world"))

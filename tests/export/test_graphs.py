@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avrec.export.graphs import ItemTowerGraph, UserTowerGraph, export_onnx, export_torchscript, load_torchscript
+from avrec.export.graph_files import export_onnx, export_torchscript, load_torchscript
+from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
 from avrec.models.item_tower import ItemTower
 from avrec.models.pooling import NormalizedSum
 from avrec.models.user_tower import UserTower

@@ -8,7 +8,7 @@ import torch
 from avrec.bundle.embedder import ItemEmbedder
 from avrec.bundle.reader import Bundle
 from avrec.core.query import UserQuery
-from avrec.export.calls import item_calls, spread, user_calls
+from avrec.export.calls import item_calls, user_calls
 from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
 from avrec.export.parity import (
     ParityReport,
@@ -17,6 +17,7 @@ from avrec.export.parity import (
     count_equal_new_items,
     relative_errors,
 )
+from avrec.export.sample import ItemSample, spread
 from avrec.export.tables import Tables
 from tests.export.world import World
 
@@ -26,23 +27,32 @@ def tables(attention_world: World) -> Tables:
     return Tables.of(attention_world.model, attention_world.catalogue, attention_world.dataset)
 
 
+@pytest.fixture(scope="module")
+def sample(attention_world: World) -> ItemSample:
+    return ItemSample.of(attention_world.model, attention_world.catalogue, {})
+
+
+def arrays(**outputs: list[float]) -> dict[str, np.ndarray]:
+    return {name: np.array(values, np.float32) for name, values in outputs.items()}
+
+
 def runner(**outputs: list[float]):
-    return lambda inputs: {name: np.array(values, np.float32) for name, values in outputs.items()}
+    return lambda inputs: arrays(**outputs)
 
 
 def test_relative_error_is_the_largest_difference_over_the_largest_reference() -> None:
-    errors = relative_errors(runner(a=[1, -4], b=[0, 0]), runner(a=[1.5, -3], b=[0, 0]), [{}])
+    errors = relative_errors([arrays(a=[1, -4], b=[0, 0])], runner(a=[1.5, -3], b=[0, 0]), [{}])
     assert errors == {"a": 0.25, "b": 0.0}
 
 
 @pytest.mark.parametrize("found", [[float("nan"), 0], [float("inf"), 0], [0, 0, 0], [1e-9, 0]])
 def test_what_cannot_be_compared_is_infinitely_wrong(found: list[float]) -> None:
-    assert relative_errors(runner(a=[0, 0]), runner(a=found), [{}]) == {"a": float("inf")}
+    assert relative_errors([arrays(a=[0, 0])], runner(a=found), [{}]) == {"a": float("inf")}
 
 
 def test_the_worst_call_counts() -> None:
     values = iter([np.array([1.0]), np.array([1.5]), np.array([1.0])])
-    errors = relative_errors(runner(a=[1]), lambda inputs: {"a": next(values)}, [{}, {}, {}])
+    errors = relative_errors([arrays(a=[1])] * 3, lambda inputs: {"a": next(values)}, [{}, {}, {}])
     assert errors == {"a": 0.5}
 
 
@@ -64,8 +74,8 @@ def test_lists_are_equal_up_to_ties() -> None:
     )  # a consumed item is no difference
 
 
-def test_calls_cover_batches_lengths_gaps_and_empty_histories(attention_world: World, tables: Tables) -> None:
-    items = item_calls(tables, ("audio", "video"))
+def test_calls_cover_batches_lengths_gaps_and_empty_histories(tables: Tables, sample: ItemSample) -> None:
+    items = item_calls(sample)
     assert {len(call["bias"]) for call in items} == {1, 2, 7, 30}
     gaps = {(call["mask_audio"].any(), call["mask_video"].any()) for call in items if len(call["bias"]) == 7}
     assert gaps == {(True, True), (True, False), (False, True), (False, False)}
@@ -93,11 +103,12 @@ def test_recorded_parity_is_small(world: World) -> None:
     assert "divided by the largest |reference|" in parity["definition"]
     outputs = {"user_tower.vector", "item_tower.item_vector", "item_tower.history_vector"}
     outputs |= {"item_tower.share"} if world.model.item_tower.modalities else set()
+    assert parity["relative_error"]["pytorch"].keys() == {"item_tower.item_vector"}
     assert parity["relative_error"]["onnx"].keys() == parity["relative_error"]["torchscript"].keys() == outputs
 
 
 @pytest.mark.parametrize("tower", ["user_tower", "item_tower"])
-def test_a_planted_difference_is_found(attention_world: World, tables: Tables, tower: str) -> None:
+def test_a_planted_difference_is_found(attention_world: World, tables: Tables, sample: ItemSample, tower: str) -> None:
     graphs = {
         "item_tower": ItemTowerGraph(attention_world.model.item_tower),
         "user_tower": UserTowerGraph(attention_world.model.user_tower),
@@ -105,24 +116,29 @@ def test_a_planted_difference_is_found(attention_world: World, tables: Tables, t
     with torch.no_grad():
         next(graphs[tower].parameters()).add_(0.01)
     manifest = Bundle.open(attention_world.folder).manifest
-    report = check_parity(attention_world.folder, manifest, graphs["item_tower"], graphs["user_tower"], tables)
+    report = check_parity(attention_world.folder, manifest, *graphs.values(), tables, sample)
     assert not report.passed
-    for errors in report.relative_error.values():
+    assert (report.relative_error["pytorch"]["item_tower.item_vector"] > 1e-4) == (tower == "item_tower")
+    for backend in ("onnx", "torchscript"):
+        errors = report.relative_error[backend]
         assert {name.split(".")[0] for name, error in errors.items() if error > 1e-4} == {tower}
 
 
-def test_new_items_that_borrow_from_others_are_found(attention_world: World, tables: Tables) -> None:
+def test_new_items_that_borrow_from_others_are_found(
+    attention_world: World, tables: Tables, sample: ItemSample
+) -> None:
     """The graphs are the same; only the stand-ins that the tables were made with differ from the bundle's rule."""
     embedder = ItemEmbedder.of(Bundle.open(attention_world.folder))
-    cold = np.array([26, 27, 28])
-    assert count_equal_new_items(embedder, tables, cold) == 3
+    cold = sample.new
+    assert cold.tolist() == [26, 27, 28]
+    assert count_equal_new_items(embedder, tables, sample, cold) == 3
     history = tables.history_vectors.copy()
     history[27, 0] += 1e-3
     item = tables.item_vectors.copy()
     item[28, -1] += 1e-3
     other = replace(tables, item_vectors=item, history_vectors=history)
-    assert count_equal_new_items(embedder, other, cold) == 1
-    assert count_equal_new_items(embedder, tables, cold[:0]) == 0
+    assert count_equal_new_items(embedder, other, sample, cold) == 1
+    assert count_equal_new_items(embedder, tables, sample, cold[:0]) == 0
 
 
 def test_unequal_lists_and_new_items_fail_even_within_the_tolerance() -> None:

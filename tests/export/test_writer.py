@@ -28,7 +28,7 @@ def test_the_folder_holds_what_the_contract_names(world: World) -> None:
     assert names == towers | others | {f"{name}.npy" for name in arrays}
     manifest = json.loads((world.folder / "manifest.json").read_text())
     assert manifest["files"].keys() == names - {"manifest.json"}
-    assert manifest["format_version"] == 1 and manifest["seed"] == 3 and manifest["config"] == {"model": {"dim": 6}}
+    assert manifest["format_version"] == 2 and manifest["seed"] == 3 and manifest["config"] == {"model": {"dim": 6}}
     assert manifest["operating_point_name"] == "cold98"
     assert manifest["operating_point"] == pytest.approx(
         {"kappa": 2, "content_scale": 0.7, "cold_offset": 0.4, "neighbour_weight": 0.3, "history_smoothing": 0.25}

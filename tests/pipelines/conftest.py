@@ -21,7 +21,7 @@ from avrec.cli import main
 from tests.pipelines.world import write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL_MODEL = ["id_dim=16", "encoder.dim=16", "fusion.num_heads=2"]
+SMALL_MODEL = ["id_dim=16", "encoder.feature.dim=16", "fusion.num_heads=2"]
 SMALL = [
     *SMALL_MODEL,
     "stages.joint.max_epochs=2",

@@ -14,7 +14,7 @@ from tests.pipelines.world import user_id, write_tables
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LIMIT_SEC = 140
-NO_DROPOUT = [*SMALL_MODEL, "item_table.dropout=0", "encoder.dropout=0", "fusion.modality_dropout=0"]
+NO_DROPOUT = [*SMALL_MODEL, "item_table.dropout=0", "encoder.feature.dropout=0", "fusion.modality_dropout=0"]
 # 60 users with 7 pairs each: nine batches, the last of one pair, so that one of two ranks has nothing to do.
 WORDS = [*NO_DROPOUT, "sampler.batch_size=52", "baseline=[popularity]", "trainer.log_every_n_steps=1"]
 STAGE = """

@@ -21,7 +21,7 @@ GROUPS = {
         "user_table.enabled=true",
     ],
     "in_batch_joint": ["candidates=in_batch", "stages.joint.weights.joint=0.5", "loss.temperature=0.5"],
-    "raw_features": ["encoder=raw_feature", "fusion=concatenation", "~encoder.dim", "~fusion.num_heads"],
+    "raw_features": ["encoder/feature=raw", "fusion=concatenation", "~encoder.feature.dim", "~fusion.num_heads"],
     "fold_in": ["start=fold_in", "pooling=sum", "+start.als.iterations=3"],
     "look_up": ["start=look_up", "user_table.enabled=true", "+start.als.iterations=3"],
     "double": ["trainer.precision=64-true"],

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from avrec.core.clips import MediaKind
 from avrec.core.errors import DataError
 from avrec.core.files import sha256_file
 from avrec.data.arrow import TEXT
@@ -33,6 +34,9 @@ class RawData:
         items: `item_id` and any side fields.
         users: `user_id` and any side fields, or None.
         features: modality -> (ids of the items that have it, their vectors in the same order).
+        media: "audio" or "video" -> (ids of items, their files' paths below `media_root` in the same order; null where the
+            item has no such file).
+        media_root: the folder that the paths in `media` start from; None without media.
         social: `user_id`, `friend_id`, or None.
         knowledge: `head`, `relation`, `tail`, or None.
         origin: what was read: file names, sizes, SHA-256; plain values only.
@@ -45,6 +49,8 @@ class RawData:
     items: pa.Table
     users: pa.Table | None = None
     features: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
+    media: Mapping[MediaKind, tuple[pa.Array, pa.Array]] = field(default_factory=dict)
+    media_root: Path | None = None
     social: pa.Table | None = None
     knowledge: pa.Table | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from avrec.core.clips import MEDIA_KINDS, MediaKind
 from avrec.data.arrow import TEXT
 from avrec.data.columns import TimeUnit, id_text, numbers, plain_text, seconds, split_names
 from avrec.data.problems import Place, Problems
@@ -25,13 +26,16 @@ class TablesSource:
 
     Attributes:
         interactions: file with `user_id`, `item_id` and optionally `timestamp`, `event`, `value`, `split`.
-        items: file with `item_id` and any side fields; its row order is the row order of `.npy` features.
+        items: file with `item_id` and any side fields; its row order is the row order of `.npy` features. With a
+            `media_root` its columns `audio` and `video` are paths below that folder, an empty cell where an item has no
+            such file; one video file may stand in both.
         users: file with `user_id` and any side fields.
         features: modality -> `.npy` or Parquet file of vectors.
         name: of the data set.
         separator: of text files; a comma, and a tab where the name ends in `.tsv`, when None.
         time_unit: of timestamps that are numbers.
         zero_rows: whether a feature row of zeros is an error or means that the item lacks the modality.
+        media_root: folder of the media files; without it `audio` and `video` are side fields as any other.
     """
 
     interactions: str | Path
@@ -42,6 +46,7 @@ class TablesSource:
     separator: str | None = None
     time_unit: TimeUnit = "s"
     zero_rows: ZeroRows = "error"
+    media_root: str | Path | None = None
 
     def read(self) -> RawData:
         """Read every table.
@@ -62,6 +67,7 @@ class TablesSource:
         loaded = {part: table for part, table in tables.items() if table is not None}
         columns = {part: self._convert(part, table, problems) for part, table in loaded.items()}
         features = self._features(columns.get("items"), problems)
+        media = self._media(loaded.get("items"), columns.get("items"), problems)
         if "interactions" not in columns:
             problems.raise_any()
         return RawData(
@@ -70,9 +76,12 @@ class TablesSource:
             items=columns.get("items", pa.table({"item_id": pa.array([], TEXT)})),
             users=columns.get("users"),
             features=features,
+            media=media,
+            media_root=None if self.media_root is None else Path(self.media_root),
             origin=self._origin(loaded),
             places={part: table.place for part, table in loaded.items()}
-            | {modality: Place(Path(path).name) for modality, path in self.features.items()},
+            | {modality: Place(Path(path).name) for modality, path in self.features.items()}
+            | {kind: loaded["items"].place for kind in media},
             problems=tuple(problems.lines),
         )
 
@@ -94,7 +103,7 @@ class TablesSource:
         id_name = "item_id" if part == "items" else "user_id"
         columns = {id_name: id_text(loaded.column(id_name, problems))}
         for name in loaded.table.column_names:
-            if name != id_name:
+            if name != id_name and not (part == "items" and self._is_media(name)):
                 columns[name] = typed(loaded.table[name]) if loaded.is_text else loaded.table[name]
         return pa.table(columns)
 
@@ -122,6 +131,30 @@ class TablesSource:
             for modality, path in self.features.items()
         }
         return {modality: matrix for modality, matrix in found.items() if matrix is not None}
+
+    def _is_media(self, column: str) -> bool:
+        return self.media_root is not None and column in MEDIA_KINDS
+
+    def _media(
+        self, loaded: LoadedTable | None, items: pa.Table | None, problems: Problems
+    ) -> dict[MediaKind, tuple[pa.Array, pa.Array]]:
+        """The path columns of the items table."""
+        if self.media_root is None:
+            return {}
+        if self.items is None:
+            problems.add("media_root", "is given, but no items table. Give `items` with item_id and audio or video.")
+        if loaded is None or items is None:
+            return {}
+        kinds = [kind for kind in MEDIA_KINDS if kind in loaded.table.column_names]
+        if not kinds:
+            names = loaded.table.column_names
+            problems.add(
+                loaded.place,
+                f"media_root is given, but there is no column 'audio' or 'video'; it has {names}. Add one that holds paths "
+                "below media_root.",
+            )
+        ids = items["item_id"].combine_chunks()
+        return {kind: (ids, plain_text(loaded.column(kind, problems)).combine_chunks()) for kind in kinds}
 
     def _origin(self, loaded: Mapping[str, LoadedTable]) -> dict[str, Any]:
         ignored = {table.place.name: table.ignored for table in loaded.values() if table.ignored}

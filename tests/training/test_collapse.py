@@ -1,0 +1,48 @@
+"""Mean cosine and effective rank against hand-made cases, and a run that stops when all items come to look alike."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from avrec.training.collapse import CollapseError, CollapseMonitor, effective_rank, mean_cosine
+from avrec.training.stages import run_stage
+from tests.training.world import CONTENT, adam, block_world, make_context, make_model, make_stage
+
+
+def test_mean_cosine_is_over_pairs_of_different_rows():
+    rows = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
+    expected = np.mean([0.0, math.sqrt(0.5), math.sqrt(0.5)])
+    assert mean_cosine(rows) == pytest.approx(expected)
+    assert mean_cosine(torch.ones(5, 3) * torch.arange(1, 6)[:, None]) == pytest.approx(1.0)
+
+
+def test_effective_rank_counts_directions():
+    assert effective_rank(torch.cat([torch.eye(4), -torch.eye(4)])) == pytest.approx(4.0)
+    line = torch.linspace(-1, 1, 9)[:, None] * torch.tensor([[1.0, 2.0, 3.0]]) + 7.0
+    assert effective_rank(line) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("dim, scale", [("bias", 1e4), ("weight", 0.0)])
+def test_a_collapsed_content_stops_the_run_with_a_sentence(tmp_path, dim, scale):
+    dataset = block_world()
+    model = make_model(dataset)
+    for encoder in model.item_tower.encoders.values():
+        torch.nn.init.constant_(encoder.head.bias, scale if dim == "bias" else 1.0)
+        if dim == "weight":
+            torch.nn.init.zeros_(encoder.head.weight)
+    with pytest.raises(CollapseError, match=r"stage stage, epoch 1: .*collapsed.*Lower the stage's learning rate"):
+        run_stage(model, make_stage(CONTENT, optimizer=adam(1e-9)), 0, make_context(dataset, model, tmp_path))
+
+
+def test_healthy_runs_raise_no_alarm(tmp_path):
+    for seed in range(3):
+        dataset = block_world(seed)
+        model = make_model(dataset, seed=seed)
+        run_stage(model, make_stage(CONTENT, max_epochs=5), 0, make_context(dataset, model, tmp_path / str(seed)))
+
+
+def test_the_thresholds_are_the_arguments():
+    monitor = CollapseMonitor("s", max_cosine=0.5, min_rank=2.0)
+    assert (monitor.max_cosine, monitor.min_rank) == (0.5, 2.0)
