@@ -48,6 +48,8 @@ def _read(reader: PlainReader, key: str, value: Any) -> MediaSpec:
     if kind == "video" and given["sampling"] not in ("exact", "keyframe"):
         raise reader.error(f"{key}.sampling", given["sampling"], "exact or keyframe")
     try:
-        return AudioSpec(**given) if kind == "audio" else VideoSpec(**given)
-    except ConfigError as error:
+        spec = AudioSpec(**given) if kind == "audio" else VideoSpec(**given)
+        assert spec.shape  # an OverflowError where no array could be so long
+        return spec
+    except (ConfigError, OverflowError) as error:
         raise reader.error(key, value, f"numbers that can be read by ({error})") from error

@@ -158,7 +158,7 @@ class Recommender:
     ) -> EmbeddedFiles:
         """The vectors of new uploads, from their media files; see `embed_files` of `avrec.bundle.uploads`.
 
-        For example `embed_files({"audio": ["a.mp4"], "video": ["a.mp4"]}, "/srv/media")`.
+        For example `embed_files({"audio": ["a.mp4"], "video": ["a.mp4"]}, "uploads")`.
         """
         return embed_files(self._embedder, paths, media_root, features or {}, num_workers, limits)
 

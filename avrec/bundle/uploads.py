@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avrec.bundle.content import MAX_HALF, RawClips
+from avrec.bundle.content import NewItems, RawClips
 from avrec.bundle.embedder import MEDIA_ITEMS_PER_BLOCK, ItemEmbedder
 from avrec.core.arrays import Bool, Float32
-from avrec.core.clips import Clips
 from avrec.core.errors import AvrecError, DataError
-from avrec.media.isolation import DecodePool, Job, Outcome
+from avrec.media.isolation import DecodePool, Job
 from avrec.media.limits import Limits
-from avrec.media.problems import MediaError
 from avrec.media.wire import dtype_of
 
 Paths = Mapping[str, Sequence[str | None]]
@@ -83,7 +81,7 @@ def embed_files(
 
     Raises:
         AvrecError: the bundle takes no media, or a package of the extra `decode` is not installed.
-        DataError: an unknown modality, or not one number of items.
+        DataError: an unknown modality, not one number of items, or features that do not fit.
     """
     num_items = _check(embedder, paths, features)
     found, problems, notes = [], list[FileNote](), list[FileNote]()
@@ -115,6 +113,8 @@ def _check(embedder: ItemEmbedder, paths: Paths, features: Mapping[str, Float32]
         lines.append(f"paths and features: {sorted(lengths)} rows; expected one number of items.")
     if lines:
         raise DataError(lines)
+    if features:  # as a whole, before anything is decoded
+        NewItems(embedder.manifest, features, {})
     return lengths.pop()
 
 
@@ -135,23 +135,9 @@ def _decoded(
         jobs = [Job(row, path, spec) for row in rows if (path := given[row]) is not None]
         for outcome in sorted(pool.decode(jobs), key=lambda outcome: outcome.index):
             row, path, place = outcome.index, str(given[outcome.index]), outcome.index - rows.start
-            clips = _usable(outcome, path)
-            if isinstance(clips, MediaError):
-                problems.append(FileNote(row, name, path, clips.kind, str(clips)))
-                continue
-            values[place], valid[place], mask[place] = clips.values, clips.valid, True
-            notes += [FileNote(row, name, path, "note", text) for text in clips.notes]
+            if outcome.problem is not None:
+                problems.append(FileNote(row, name, path, outcome.problem.kind, str(outcome.problem)))
+            if outcome.clips is not None:
+                values[place], valid[place], mask[place] = outcome.clips.values, outcome.clips.valid, True
+                notes += [FileNote(row, name, path, "note", text) for text in outcome.clips.notes]
         yield name, RawClips(values, valid), mask
-
-
-def _usable(outcome: Outcome, path: str) -> Clips | MediaError:
-    """Clips, or why there are none; sound beyond half precision is refused, as it was for the catalogue."""
-    if outcome.clips is None:
-        assert outcome.problem is not None
-        return outcome.problem
-    peak = float(np.abs(outcome.clips.values).max()) if outcome.clips.values.dtype.kind == "f" else 0.0
-    if peak > MAX_HALF:
-        return MediaError(
-            "non_finite", f"{path!r}: a sample is {peak:.3g}; expected about -1 to 1. Write the file again."
-        )
-    return outcome.clips

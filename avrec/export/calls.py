@@ -17,21 +17,26 @@ MANY_ITEMS = 256
 
 
 def item_calls(sample: ItemSample) -> list[Arrays]:
-    """Batches of 1, 2, 7 and many items: as they are, with each modality and all missing, and without an id.
+    """Batches of many, 1, 2 and 7 items: as they are, with each modality and all missing, and without an id.
 
-    Encoders of raw media are dear: there the batches of many items are run as they are only.
+    Encoders of raw media are dear: there gaps are made in the batch of 2 alone. The first call is `many_items`.
     """
     calls = []
     masks = [f"mask_{name}" for name in sample.modalities]
-    for size in (*BATCHES, MANY_ITEMS):
-        whole = sample.taken(spread(len(sample), size))
+    for places in (many_items(sample), *(spread(len(sample), size) for size in BATCHES)):
+        whole = sample.taken(places)
         calls.append(whole)
-        if sample.media and size > 2:
+        if sample.media and len(places) != 2:
             continue
         for hidden in [[name] for name in masks] + [masks]:
             calls.append(whole | {name: np.zeros_like(whole[name]) for name in hidden})
         calls.append(whole | {name: np.zeros_like(whole[name]) for name in ("id_vector", "bias", "evidence")})
     return calls
+
+
+def many_items(sample: ItemSample) -> Int64:
+    """Places in the sample of the largest batch."""
+    return spread(len(sample), MANY_ITEMS)
 
 
 def user_calls(tables: Tables, max_items: int) -> list[Arrays]:

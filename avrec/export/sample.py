@@ -19,7 +19,7 @@ from avrec.training.media_store import LevelReader, media_encoders
 
 Arrays = dict[str, np.ndarray]
 
-MEDIA_ITEMS = 8  # of each sort: cold ones, ones that lack a modality, and others
+MEDIA_ITEMS = 5  # of each sort: cold ones, ones that lack a modality, and others
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ItemSample:
 
     @classmethod
     def of(cls, model: TwoTower, catalogue: CatalogueFeatures, clips: Mapping[str, LevelReader]) -> "ItemSample":
-        """The whole catalogue of a model of finished features; at most 24 items of one that takes raw media.
+        """The whole catalogue of a model of finished features; at most 15 items of one that takes raw media.
 
         Args:
             model: whose items they are.

@@ -1,6 +1,6 @@
 """One pass over a picture stream that decodes what a plan needs and converts only what is wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,24 +47,28 @@ class PictureReader:
         self._mended = False  # since the last keyframe
         self._shown = 0  # pictures of the timeline up to here, where only their order is known
 
-    def read(self, runs: Sequence[Run], seek: bool) -> None:
+    def read(self, runs: Sequence[Run], seek: bool, packets: "Sequence[Packet[Any]]" = ()) -> None:
         """Decode the runs, in order, into `pictures`.
 
         Args:
             runs: from `plan_runs`.
             seek: go to the first keyframe, and over long stretches that are not needed; else the stream is read from
                 where it stands.
+            packets: if these are all that the runs need, they are not read again.
         """
+        if packets:
+            self._pass(runs, 0, packets, seek=False)
+            return
         if seek:
             self._stream.seek(runs[0].keyframe)
         done = 0
         while done < len(runs):  # once, and once more after each seek
-            done = self._pass(runs, done, seek)
+            done = self._pass(runs, done, self._stream.packets(), seek)
 
-    def _pass(self, runs: Sequence[Run], at: int, seek: bool) -> int:
+    def _pass(self, runs: Sequence[Run], at: int, packets: "Iterable[Packet[Any]]", seek: bool) -> int:
         """Read on until all runs are done or a seek was made; the number of the run that comes next."""
         decoding = False
-        for packet in self._stream.packets():
+        for packet in packets:
             stamp = packet_stamp(packet, self._timeline.has_pts)
             if not decoding:
                 if not packet.is_keyframe or stamp is None or stamp < runs[at].keyframe:

@@ -1,7 +1,8 @@
 """Clips of pictures: placed, planned, read in one pass, and compared with what was claimed."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from avrec.media.limits import Limits
 from avrec.media.picture_reader import PictureReader
 from avrec.media.placement import clip_starts, valid_share
 from avrec.media.plan import Timeline, list_pictures, nearest_keyframes, plan_runs, shown_at
-from avrec.media.probe import MediaInfo, PictureInfo
+from avrec.media.probe import MediaInfo
 from avrec.media.problems import MediaError
 from avrec.media.stream import StreamReader
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
 
 _WITHOUT_PTS = ("avi",)
 _SHORT_SEC = 0.1  # headers round by less
@@ -39,7 +41,8 @@ def read_pictures(path: Path, container: "InputContainer", info: MediaInfo, spec
     if info.pictures is None:
         raise MediaError("no_stream", f"{path.name}: holds no moving pictures")
     stream = StreamReader(container, info.pictures.index, limits.max_pixels)
-    timeline = list_pictures(stream, info.format_name not in _WITHOUT_PTS)
+    held: list[Packet[Any]] | None = [] if spec.sampling == "keyframe" else None
+    timeline = list_pictures(stream, info.format_name not in _WITHOUT_PTS, held)
     if not len(timeline.pts):
         raise MediaError("truncated", f"{path.name}: the header names moving pictures, but none follows")
     unit_sec = float(stream.stream.time_base)
@@ -51,7 +54,7 @@ def read_pictures(path: Path, container: "InputContainer", info: MediaInfo, spec
     times_sec = starts[:, None] + (np.arange(spec.num_frames) + 0.5) / spec.num_frames * clip_sec
     choose = shown_at if spec.sampling == "exact" else nearest_keyframes
     targets = choose(timeline, times_sec / unit_sec + stream.start_pts)
-    reader = _read(path, container, info.pictures, timeline, targets, spec, limits)
+    reader = _read(path, stream, timeline, targets, held or (), spec, limits)
     values, num_lost = _arrange(path.name, reader.pictures, targets)
     notes = list(info.pictures.notes)
     if spec.sampling == "keyframe":
@@ -70,22 +73,22 @@ def read_pictures(path: Path, container: "InputContainer", info: MediaInfo, spec
 
 def _read(
     path: Path,
-    container: "InputContainer",
-    info: PictureInfo,
+    stream: StreamReader,
     timeline: Timeline,
     targets: Int64,
+    held: "Sequence[Packet[Any]]",
     spec: VideoSpec,
     limits: Limits,
 ) -> PictureReader:
     """The reader after its pass, which holds the pictures by time stamp."""
     runs = plan_runs(timeline, targets.ravel())
-    stream = StreamReader(container, info.index, limits.max_pixels)
+    stream.num_damaged = 0  # while decoding
     reader = PictureReader(stream, timeline, spec)
-    reader.read(runs, seek=True)
+    reader.read(runs, seek=True, packets=held)
     if len(reader.pictures) == sum(len(run.targets) for run in runs):
         return reader
     with open_container(path) as again:  # perhaps the seeks of this file cannot be trusted: read it through
-        stream = StreamReader(again, info.index, limits.max_pixels)
+        stream = StreamReader(again, stream.stream.index, limits.max_pixels)
         reader = PictureReader(stream, timeline, spec)
         reader.read(runs, seek=False)
     return reader
@@ -100,5 +103,7 @@ def _arrange(name: str, pictures: dict[int, np.ndarray], targets: Int64) -> tupl
     after = np.clip(np.searchsorted(read, targets), 0, len(read) - 1)
     before = np.maximum(after - 1, 0)
     nearest = np.where(np.abs(read[after] - targets) <= np.abs(read[before] - targets), read[after], read[before])
-    rows = [[pictures[int(stamp)] for stamp in clip] for clip in nearest]
-    return np.stack([np.stack(row) for row in rows]), num_lost
+    values = np.empty((*targets.shape, *pictures[int(read[0])].shape), np.uint8)
+    for place, stamp in np.ndenumerate(nearest):
+        values[place] = pictures[int(stamp)]
+    return values, num_lost

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 
+_HELD_BYTES = 2**26
 _ROUNDING = 1e-3  # of a time stamp's unit: a time that falls on a picture's start shows that picture
 
 
@@ -48,14 +49,17 @@ class Run:
     num_skipped: int
 
 
-def list_pictures(stream: StreamReader, has_pts: bool) -> Timeline:
+def list_pictures(stream: StreamReader, has_pts: bool, keyframes: "list[Packet[Any]] | None" = None) -> Timeline:
     """Read the time stamps of all packets; nothing is decoded.
 
     Args:
         stream: at its start.
         has_pts: the container stores when a picture is shown; else, as in AVI, only their order is known, and the
             times of decoding, in ascending order, stand for it.
+        keyframes: if given, gets the packets of the keyframes, so that they need not be read again; none of them if
+            they are too large to be held together.
     """
+    free_bytes = _HELD_BYTES
     stamps, keys, longest = [], [], 0
     for packet in stream.packets():
         stamp = packet_stamp(packet, has_pts)
@@ -65,6 +69,11 @@ def list_pictures(stream: StreamReader, has_pts: bool) -> Timeline:
         longest = max(longest, packet.duration or 0)
         if packet.is_keyframe:
             keys.append(stamp)
+            free_bytes -= packet.size
+            if keyframes is not None and free_bytes >= 0:
+                keyframes.append(packet)
+    if keyframes and free_bytes < 0:
+        keyframes.clear()
     pts = np.unique(np.array(stamps, np.int64))
     if len(pts) > 1:
         longest = int(np.median(np.diff(pts)))

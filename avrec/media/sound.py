@@ -60,6 +60,7 @@ def read_sound(path: Path, container: "InputContainer", info: MediaInfo, spec: A
         try:
             with SoundFileSource(path) as source:
                 end_sec = source.num_samples / source.rate_hz
+                claimed_sec = max(claimed_sec or 0.0, source.claimed_sec)
                 return _read(path.name, source, end_sec, claimed_sec, spec, limits, info.sound.notes)
         except soundfile.LibsndfileError:
             pass  # FFmpeg knows more codecs, and reads up to the damage
@@ -129,20 +130,22 @@ def _cut(source: SoundSource, end_sec: float, spec: AudioSpec) -> list[_Stretch]
 
 def _average(name: str, stretches: Sequence[Float32], short: str | None) -> tuple[list[Float32], list[str]]:
     """Mean over channels, after saying what a listener would; where they cancel, the loudest channel."""
-    if not all(np.isfinite(part).all() for part in stretches):
+    channels = [np.ascontiguousarray(part.T) for part in stretches]  # sums over a short last axis are slow
+    energy = np.sum([[float(np.dot(one, one)) for one in part] for part in channels], axis=0)
+    if not np.isfinite(energy).all():
         raise MediaError("non_finite", f"{name}: the sound holds NaN or infinite samples")
-    peaks = np.max([np.abs(part).max(axis=0, initial=0.0) for part in stretches], axis=0)
-    energy = np.sum([np.square(part, dtype=np.float64).sum(axis=0) for part in stretches], axis=0)
-    rms = float(np.sqrt(energy.max() / max(1, sum(len(part) for part in stretches))))
+    mono = [part.mean(axis=0) for part in channels]
+    rms = float(np.sqrt(energy.max() / max(1, sum(len(part) for part in mono))))
     if rms < SILENT_RMS:
         reason = f"{name}: the sound read has a root mean square of {rms:.1e} of full scale"
-        raise MediaError("silent", f"{reason}, and only {short}" if short else reason)
-    mono = [part.mean(axis=1) for part in stretches]
-    if max(np.abs(part).max(initial=0.0) for part in mono) >= _CANCELLED_SHARE * peaks.max():
+        if short:  # what was not cut off may be its fade-in
+            raise MediaError("truncated", f"{reason}, and only {short}")
+        raise MediaError("silent", reason)
+    if sum(float(np.dot(part, part)) for part in mono) >= _CANCELLED_SHARE**2 * energy.max():
         return mono, []
-    loudest = int(peaks.argmax())
-    note = f"cancels: the mean of the {len(peaks)} channels is silent; channel {loudest} is read"
-    return [part[:, loudest] for part in stretches], [note]
+    loudest = int(energy.argmax())
+    note = f"cancels: the mean of the {len(energy)} channels is silent; channel {loudest} is read"
+    return [part[loudest] for part in channels], [note]
 
 
 def _finish(mono: Float32, part: _Stretch, rate_hz: int, end_sec: float, spec: AudioSpec) -> Float32:

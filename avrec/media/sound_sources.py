@@ -1,5 +1,6 @@
 """Stretches of a file's sound at its own rate and channels: by libsndfile where it can, else by FFmpeg."""
 
+import re
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _BLOCK_SAMPLES = 1 << 18
+_UNKNOWN_BYTES = 2**31 - 1  # what writes into a pipe leaves this or more in the header
 _PREROLL_SEC = 0.25  # overlapping windows, bit reservoirs and the 80 ms that Opus asks for settle within
 _JUMP_SEC = 0.02  # Vorbis stamps jitter by half as much between long and short blocks; a lost packet leaves more
 # PyAV (18.1) looks for the end of a frame's planes past the array that holds eight of them, and crashes.
@@ -72,6 +74,14 @@ class SoundFileSource:
     def num_samples(self) -> int:
         """As the header claims, or as libsndfile found on opening."""
         return int(self._file.frames)
+
+    @property
+    def claimed_sec(self) -> float:
+        """Length that the header of a WAV or AIFF file claims where the file is shorter; else what was found."""
+        sizes = re.search(r"^(?:RIFF|FORM) : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
+        claimed, held = (int(size) for size in sizes.groups()) if sizes else (1, 1)
+        share = claimed / held if held and claimed < _UNKNOWN_BYTES else 1.0
+        return self.num_samples / self.rate_hz * max(1.0, share)
 
     def read(self, first: int, num_samples: int) -> Float32:
         """See `SoundSource`."""

@@ -25,6 +25,9 @@ class StreamReader:
     def __init__(self, container: "InputContainer", index: int, max_pixels: int = 2**31 - 1) -> None:
         self.stream: Any = container.streams[index]
         self.codec: Any = self.stream.codec_context
+        discard = require("av.stream", "decode").Discard  # containers that can do not even load what is discarded
+        for other in container.streams:
+            other.discard = discard.default if other.index == index else discard.all
         if not self.codec.is_open:
             self.codec.thread_count = 1  # files are decoded in parallel, not the parts of one file
             self.codec.options = {"max_pixels": str(max_pixels)}
@@ -46,7 +49,7 @@ class StreamReader:
             self.num_damaged += 1
 
     def packets(self) -> Iterator["Packet[Any]"]:
-        """Packets with content from here to the end, or to where the container breaks off."""
+        """Whole packets from here to the end, or to where the container breaks off."""
         packets = self._container.demux(self.stream)
         while True:
             try:
@@ -56,7 +59,9 @@ class StreamReader:
             except self._error:
                 self.num_damaged += 1
                 return
-            if packet.size:
+            if packet.is_corrupt:  # the file ends inside it
+                self.num_damaged += 1
+            elif packet.size:
                 yield packet
 
     def frames(self, packet: "Packet[Any] | None") -> list[Any]:

@@ -1,4 +1,7 @@
-"""`avrec recommend`: the best items for known users or a history, from a bundle, without PyTorch."""
+"""`avrec recommend`: the best items for known users or a history, from a bundle, without PyTorch.
+
+New uploads are embedded from Python: `Recommender.embed_files` and `Recommender.embed_items`.
+"""
 
 import shlex
 from pathlib import Path

@@ -128,6 +128,8 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         rank_zero_only(print)(f"  finished earlier, loaded from {folder}", flush=True)
         return {name: value for name, value in found.items() if name != "format_version"}
     start = None if stage.min_gain is None else context.validate(model, stage.weights)["objective"]
+    if start is not None:
+        rank_zero_only(print)(f"  the validation objective at the start is {start:.4f}", flush=True)
     before = _Start.of(model, context.catalogue)
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     try:

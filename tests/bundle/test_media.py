@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 from avrec.bundle import embedder as embedder_module
-from avrec.bundle import media_specs
+from avrec.bundle import media_specs, uploads
 from avrec.bundle.content import RawClips, half_precision
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
 from avrec.bundle.verify import verify
-from avrec.core.clips import AudioSpec, VideoSpec
+from avrec.core.clips import AudioSpec, Clips, VideoSpec
 from avrec.core.errors import ArtefactError, AvrecError, DataError
+from avrec.media.isolation import Job, Outcome
 from avrec.media.limits import Limits
 from tests.bundle.test_reader import edit
 from tests.export.media_world import TEXT_DIM, MediaWorld, path, specs
@@ -120,7 +122,7 @@ def test_many_files_are_decoded_and_embedded_in_blocks(
     sizes = []
     run = served._embedder._tower.run
     monkeypatch.setattr(served._embedder._tower, "run", lambda inputs: sizes.append(len(inputs["bias"])) or run(inputs))
-    for module in (embedder_module, __import__("avrec.bundle.uploads", fromlist=["uploads"])):
+    for module in (embedder_module, uploads):
         monkeypatch.setattr(module, "MEDIA_ITEMS_PER_BLOCK", 2)
     found = served.embed_files({"video": names}, media_world.media_root)
     assert sizes == [2, 2, 2, 2, 1]
@@ -134,9 +136,42 @@ def test_many_files_are_decoded_and_embedded_in_blocks(
     assert not np.array_equal(found.item_vectors[1], found.item_vectors[0])
 
 
-def test_what_is_usable_with_a_reservation_is_noted(media_world: MediaWorld, served: Recommender) -> None:
-    found = served.embed_files({"audio": ["0.mp4"]}, media_world.media_root)
-    assert found.notes == ()
+class Reserved:
+    """A pool whose files are all usable with a reservation; outcomes come in any order."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __enter__(self) -> "Reserved":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def decode(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        for job in reversed(list(jobs)):
+            values = np.full(job.spec.shape, 0.1 * (job.index + 1), np.float32)
+            yield Outcome(
+                job.index, Clips(values, np.ones(job.spec.num_clips, np.float32), (f"short: {job.path}",)), None
+            )
+
+
+def test_a_reservation_is_noted_and_an_outcome_finds_its_row(
+    served: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "DecodePool", Reserved)
+    found = served.embed_files({"audio": ["a", None, "b"]}, tmp_path)
+    assert found.notes == (
+        uploads.FileNote(0, "audio", "a", "note", "short: a"),
+        uploads.FileNote(2, "audio", "b", "note", "short: b"),
+    )
+    assert found.problems == ()
+    sound = np.stack([np.full((2, 7680), 0.1 * (row + 1), np.float32) for row in (0, 2)])
+    alone = served.embed_items({"audio": RawClips(sound, np.ones((2, 2), np.float32))})
+    np.testing.assert_allclose(found.item_vectors[[0, 2]], alone[0], atol=1e-6)
+
+
+def test_the_limits_of_a_file_are_the_callers(media_world: MediaWorld, served: Recommender) -> None:
     limits = Limits(max_duration_sec=0.1)
     refused = served.embed_files({"audio": ["0.mp4"]}, media_world.media_root, limits=limits)
     assert [note.kind for note in refused.problems] == ["too_large"]
@@ -252,6 +287,13 @@ def test_questions_about_files_that_do_not_fit_are_refused(
         served.embed_files(paths, media_world.media_root, features)
 
 
+def test_features_beside_files_are_looked_at_as_a_whole(media_world: MediaWorld, served: Recommender) -> None:
+    text = np.zeros((40, TEXT_DIM), np.float32)
+    text[33] = np.nan
+    with pytest.raises(DataError, match=r"modality 'text' row 33 is not finite"):
+        served.embed_files({"audio": [None] * 40}, media_world.media_root, {"text": text})
+
+
 def test_no_files_embed_to_nothing(media_world: MediaWorld, served: Recommender) -> None:
     assert served.embed_files({"audio": []}, media_world.media_root).item_vectors.shape == (0, ID_DIM + 25)
 
@@ -275,6 +317,7 @@ def test_a_bundle_of_features_takes_no_files(attention_world: World) -> None:
         ({"media__audio__num_clips": 0}, r"'media\.audio' is .*AudioSpec\.num_clips is 0; expected a positive number"),
         ({"media__audio__clip_sec": None}, r"'media\.audio\.clip_sec' is None; expected a value of type float"),
         ({"media__audio__clip_sec": float("inf")}, r"'media\.audio\.clip_sec' is inf; expected a finite number"),
+        ({"media__audio__clip_sec": 1e308}, r"'media\.audio' is .*expected numbers that can be read by"),
         ({"media__video__sampling": "random"}, r"'media\.video\.sampling' is 'random'; expected exact or keyframe"),
         ({"media__video__speed": 2}, r"'media\.video' lacks \[\] and has unknown \['speed'\]"),
         ({"feature_dims__video": 3}, r"'feature_dims' lacks \[\] and has unknown \['video'\]"),
@@ -285,6 +328,24 @@ def test_a_manifest_with_other_specs_is_refused(folder: Path, changes: dict[str,
     edit(folder, **changes)
     with pytest.raises(ArtefactError, match=rf"manifest\.json: .*{message}"):
         Bundle.open(folder)
+
+
+def test_a_mutated_spec_opens_or_is_refused(folder: Path) -> None:
+    good = (folder / "manifest.json").read_bytes()
+    start = good.index(b'"media"')
+    stop = good.index(b"}\n  }", start)
+    draw = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        mutated = bytearray(good)
+        for position in draw.integers(start, stop, draw.integers(1, 4)):
+            mutated[position] = draw.choice(np.frombuffer(b'0123456789-.eE"{}[],: \xff', np.uint8))
+        (folder / "manifest.json").write_bytes(mutated)
+        try:
+            Recommender(Bundle.open(folder, verify=False)).embed_items({"text": np.zeros((1, TEXT_DIM), np.float32)})
+        except AvrecError:
+            refused += 1
+    assert refused > 100
 
 
 def test_a_modality_that_nobody_names_is_refused(folder: Path) -> None:

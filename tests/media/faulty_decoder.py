@@ -33,6 +33,11 @@ def decode(path: Path, spec: AudioSpec | VideoSpec, limits: Limits) -> Clips:
                 pass
         case "stuck":  # as a C library that neither returns nor lets go of the interpreter
             ctypes.PyDLL(None).pause()
+        case "meet":  # done only when the other one is here too
+            other = {"left": "right", "right": "left"}[detail]
+            (path.parent / f"here-{detail}").mkdir()
+            while not (path.parent / f"here-{other}").exists():
+                time.sleep(0.01)
         case "bomb":
             bytearray(10**11)
         case "slow_bomb":

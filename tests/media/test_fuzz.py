@@ -179,3 +179,21 @@ def slopes(memory_mb: list[tuple[int, float, float]]) -> tuple[float, float]:
     done, *held = np.array(memory_mb[len(memory_mb) // 4 :]).T
     parent, children = (100 * float(np.polyfit(done, mb, 1)[0]) for mb in held)
     return parent, children
+
+
+def test_eight_planes_of_sound(tmp_path: Path) -> None:
+    """Found here: PyAV 18.1 ends the process when it makes an array of a frame with eight planes or more."""
+    tone = 0.5 * np.sin(np.arange(16_000) * 0.1)
+    with av.open(str(tmp_path / "many.mka"), "w", format="matroska") as container:
+        sound = container.add_stream("wavpack", rate=16_000, layout="7.1")
+        resampler = av.AudioResampler(sound.format.name, "7.1", 16_000)
+        samples = np.repeat((tone * 2**15).astype(np.int16), 8)[None]
+        frame = av.AudioFrame.from_ndarray(samples, "s16", "7.1")
+        frame.rate, frame.pts = 16_000, 0
+        for converted in resampler.resample(frame):
+            container.mux(sound.encode(converted))
+        container.mux(sound.encode(None))
+    with DecodePool(tmp_path, 1) as pool:
+        [outcome] = pool.decode([Job(0, "many.mka", AudioSpec(clip_sec=1.0))])
+    assert outcome.problem is None, outcome.problem
+    np.testing.assert_allclose(outcome.clips.values[0], tone, atol=0.01)

@@ -37,9 +37,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def _import_the_faulty_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(HERE))
+@pytest.fixture(scope="module", autouse=True)
+def _import_the_faulty_decoder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        yield
+
+
+@pytest.fixture(scope="module")
+def pool(root: Path) -> Iterator[DecodePool]:
+    """One process at a time; a test may crash it, as that is what the next one has to survive."""
+    with faulty(root, memory_bytes=100_000_000) as pool:
+        yield pool
 
 
 def faulty(root: Path, num_workers: int = 1, function: str = "decode", **limits: float) -> DecodePool:
@@ -64,9 +73,8 @@ def gone(pids: list[int], seconds: float = 5.0) -> bool:
 
 
 @pytest.mark.parametrize("spec", [SOUND, PICTURE, LARGE], ids=["sound", "picture", "large"])
-def test_arrays_arrive_as_they_were_sent(root: Path, spec: AudioSpec | VideoSpec) -> None:
-    with faulty(root) as pool:
-        [outcome] = pool.decode([Job(5, "good7", spec)])
+def test_arrays_arrive_as_they_were_sent(pool: DecodePool, spec: AudioSpec | VideoSpec) -> None:
+    [outcome] = pool.decode([Job(5, "good7", spec)])
     assert outcome.index == 5
     assert_good(outcome, "good7", spec)
 
@@ -80,6 +88,14 @@ def test_every_job_has_one_outcome_and_all_processes_work(root: Path) -> None:
             assert_good(outcome, jobs[outcome.index].path, jobs[outcome.index].spec)
         pids = {str(outcome.problem) for outcome in pool.decode([Job(0, "pid", SOUND)] * 50)}
         assert pids <= {str(pid) for pid in pool.pids} and len(pool.pids) == 2
+
+
+def test_processes_work_at_the_same_time(tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        (tmp_path / f"meet.{side}").write_bytes(b"")
+    with faulty(tmp_path, num_workers=2, seconds=20.0) as pool:
+        for outcome in pool.decode([Job(0, "meet.left", SOUND), Job(1, "meet.right", SOUND)]):
+            assert_good(outcome, ("meet.left", "meet.right")[outcome.index])
 
 
 BAD = [
@@ -104,10 +120,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "kind", "text"), BAD, ids=[name for name, _, _ in BAD])
-def test_a_fault_costs_one_item_and_says_which(root: Path, name: str, kind: str, text: str) -> None:
-    with faulty(root, memory_bytes=100_000_000) as pool:
-        jobs = [Job(0, "good1", SOUND), Job(1, name, SOUND), Job(2, "good2", SOUND)]
-        before, bad, after = pool.decode(jobs)
+def test_a_fault_costs_one_item_and_says_which(pool: DecodePool, name: str, kind: str, text: str) -> None:
+    before, bad, after = pool.decode([Job(0, "good1", SOUND), Job(1, name, SOUND), Job(2, "good2", SOUND)])
     assert (bad.index, bad.clips, bad.problem.kind) == (1, None, kind)
     assert str(bad.problem).startswith(f"'{name}': ") and text in str(bad.problem)
     assert_good(before, "good1")
@@ -144,39 +158,35 @@ def test_the_others_go_on_beside_faults(root: Path) -> None:
             assert outcomes[index].problem.kind in {"crashed", "timed_out", "out_of_memory"}
 
 
-def test_a_process_that_died_between_jobs_costs_nothing(root: Path) -> None:
-    with faulty(root) as pool:
-        list(pool.decode([Job(0, "good", SOUND)]))
-        [pid] = pool.pids
-        os.kill(pid, signal.SIGKILL)
-        assert gone([pid])
-        [outcome] = pool.decode([Job(1, "good", SOUND)])
-        assert_good(outcome, "good")
-        assert pool.pids != [pid]
+def test_a_process_that_died_between_jobs_costs_nothing(pool: DecodePool) -> None:
+    list(pool.decode([Job(0, "good", SOUND)]))
+    [pid] = pool.pids
+    os.kill(pid, signal.SIGKILL)
+    assert gone([pid])
+    [outcome] = pool.decode([Job(1, "good", SOUND)])
+    assert_good(outcome, "good")
+    assert pool.pids != [pid]
 
 
-def test_what_a_process_says_unasked_does_not_reach_the_next_file(root: Path) -> None:
-    with faulty(root) as pool:
-        [late] = pool.decode([Job(0, "late", SOUND)])
-        assert_good(late, "late")
-        [process] = [psutil.Process(pid) for pid in pool.pids]
-        deadline = time.monotonic() + 10
-        while process.num_threads() > 1 and time.monotonic() < deadline:
-            threading.Event().wait(0.01)  # until its timer has fired
-        [outcome] = pool.decode([Job(1, "good", SOUND)])
-        assert_good(outcome, "good")
-        assert pool.pids != [process.pid]
+def test_what_a_process_says_unasked_does_not_reach_the_next_file(pool: DecodePool) -> None:
+    [late] = pool.decode([Job(0, "late", SOUND)])
+    assert_good(late, "late")
+    [process] = [psutil.Process(pid) for pid in pool.pids]
+    deadline = time.monotonic() + 10
+    while process.num_threads() > 1 and time.monotonic() < deadline:
+        threading.Event().wait(0.01)  # until its timer has fired
+    [outcome] = pool.decode([Job(1, "good", SOUND)])
+    assert_good(outcome, "good")
+    assert pool.pids != [process.pid]
 
 
-def test_noise_neither_blocks_nor_spoils(root: Path) -> None:
-    with faulty(root, seconds=5.0) as pool:
-        for outcome in pool.decode([Job(0, "noisy", SOUND)] * 5):
-            assert_good(outcome, "noisy")
+def test_noise_neither_blocks_nor_spoils(pool: DecodePool) -> None:
+    for outcome in pool.decode([Job(0, "noisy", SOUND)] * 5):
+        assert_good(outcome, "noisy")
 
 
-def test_a_process_gives_up_its_powers(root: Path) -> None:
-    with faulty(root) as pool:
-        [outcome] = pool.decode([Job(0, "limits", SOUND)])
+def test_a_process_gives_up_its_powers(root: Path, pool: DecodePool) -> None:
+    [outcome] = pool.decode([Job(0, "limits", SOUND)])
     assert str(outcome.problem) == (
         "CORE=0 FSIZE=0 NOFILE=64 torch=False threads=1 write: File too large open: Too many open files"
     )
@@ -208,11 +218,10 @@ def test_an_answer_waits_for_a_busy_caller(root: Path) -> None:
             assert_good(outcome, "good", LARGE)
 
 
-def test_a_caller_may_leave_early_and_come_again(root: Path) -> None:
-    with faulty(root) as pool:
-        for _ in pool.decode(Job(number, "good", SOUND) for number in range(50)):
-            break
-        names = {outcome.clips.notes for outcome in pool.decode([Job(0, "good9", SOUND)] * 3)}
+def test_a_caller_may_leave_early_and_come_again(pool: DecodePool) -> None:
+    for _ in pool.decode(Job(number, "good", SOUND) for number in range(50)):
+        break
+    names = {outcome.clips.notes for outcome in pool.decode([Job(0, "good9", SOUND)] * 3)}
     assert names == {("note of good9",)}
 
 

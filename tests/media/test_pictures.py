@@ -113,13 +113,15 @@ def test_pictures_that_nothing_refers_to_are_skipped(tmp_path: Path, monkeypatch
     assert sum(given) < 40  # of 51: two B pictures between any two others
 
 
-def test_keyframes_only(tmp_path: Path, counted: Counted) -> None:
+@pytest.mark.parametrize("held_bytes", [10**6, 0])
+def test_keyframes_only(tmp_path: Path, counted: Counted, held_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avrec.media.plan._HELD_BYTES", held_bytes)
     file = write_video(tmp_path / "a.mp4", EVERY_40_MS, keyframe_every=25)
     clips = decode(file, VideoSpec(8, sampling="keyframe", **SMALL))
     # wanted 6, 18, 31, 43, 56, 68, 81, 93 and a half each; keyframes 0, 25, 50, 75
     assert numbers(clips.values) == [0, 25, 25, 50, 50, 75, 75, 75]
     assert clips.notes == ("keyframes: 4 distinct of 8 pictures",)
-    assert counted.calls["packets"] == 4
+    assert counted.calls == {"packets": 4, **({} if held_bytes else {"seeks": 1})}
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
@@ -137,7 +139,7 @@ def test_rotation_and_pixels_are_those_of_decord(shared_media: Path) -> None:
         expected = reader.get_batch(range(len(reader))).asnumpy()
         ours = decode(shared_media / "video" / name, VideoSpec(5, 64, 64)).values[0]
         nearest = [np.abs(expected.astype(int) - picture).mean(axis=(1, 2, 3)).min() for picture in ours]
-        assert max(nearest) < 2.5, name  # it turns before it scales
+        assert max(nearest) < 4, name  # it turns before it scales
 
 
 def test_the_largest_of_two_streams(shared_media: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_file_that_breaks_off(tmp_path: Path, suffix: str) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     clips = decode(file, VideoSpec(4, **SMALL))
     end = float(clips.notes[0].removeprefix("short: ").split(" s of 4.0 s could be read")[0])
-    assert 1 < end < 3 and clips.valid.tolist() == [1]
+    assert 0.2 < end < 3 and clips.valid.tolist() == [1]
     assert numbers(clips.values) == exact_numbers(4, round(end / 0.04))
 
 

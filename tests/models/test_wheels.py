@@ -237,9 +237,7 @@ def test_folders_that_are_no_models(tmp_path):
     assert read_checkpoint(str(tmp_path)).processor == {"image_mean": [2]}
 
 
-@pytest.mark.parametrize(
-    "name", ["no-owner", "./missing/folder", "/missing/folder", "a/b/c", "https://example.org/model"]
-)
+@pytest.mark.parametrize("name", ["no-owner", "./missing/folder", "/missing", "a/b/c", "ftp://model"])
 def test_names_that_can_be_nothing(name, monkeypatch):
     monkeypatch.chdir("/")
     with pytest.raises(

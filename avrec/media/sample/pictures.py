@@ -72,7 +72,7 @@ def _clouds(time: Float64, draw: np.random.Generator) -> Float64:
     along = np.cos(turn)[:, None, None] * middle + np.sin(turn)[:, None, None] * middle[:, None]
     place = 2 * np.pi * (along / wave_px[:, None, None] + draw.random((9, 1, 1)))
     moment = 2 * np.pi * draw.uniform(-0.15, 0.15, 9) * time[:, None]
-    angles = "tk,khw->thw"  # the sine of a sum; no BLAS, which sums in an order of the machine's choice
+    angles = "tk,kyx->tyx"  # the sine of a sum; no BLAS, which sums in an order of the machine's choice
     height = np.einsum(angles, np.cos(moment), np.sin(place)) + np.einsum(angles, np.sin(moment), np.cos(place))
     return np.asarray(0.5 + 0.5 * np.tanh(0.6 * height))
 

