@@ -9,7 +9,7 @@ import traceback
 
 import avrec
 from avrec.build.nearest import hint
-from avrec.core.errors import ArtefactError, AvrecError, ConfigError, DataError, MissingExtraError
+from avrec.core.errors import ArtefactError, AvrecError, ConfigError, DataError, MissingExtraError, TrainingError
 
 VERBS = {
     "prepare": "turn a log, tables and features into a prepared data set",
@@ -27,6 +27,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (DataError, 3),
     (ArtefactError, 4),
     (MissingExtraError, 5),
+    (TrainingError, 6),
     (AvrecError, 2),
 )
 UNEXPECTED = 1
@@ -47,7 +48,7 @@ Examples:
   avrec export ckpt=runs/train/TIME/model.pt
 
 Exit codes: 0 done, 1 a defect of avrec (with a traceback), 2 configuration, 3 data, 4 a damaged or foreign artefact,
-5 a package that is not installed, 130 interrupted. AVREC_DEBUG=1 shows the traceback of every error."""
+5 a package that is not installed, 6 training that collapsed, 130 interrupted. AVREC_DEBUG=1 shows the traceback of every error."""
 
 
 def main(verb: str | None = None) -> int:

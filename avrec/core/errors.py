@@ -25,6 +25,10 @@ class DataError(AvrecError):
         super().__init__("\n".join(self.problems))
 
 
+class TrainingError(AvrecError):
+    """Training went wrong in a way that going on would not mend."""
+
+
 class MissingExtraError(AvrecError, ImportError):
     """A package of an optional extra is not installed."""
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from avrec.core.errors import AvrecError
+from avrec.core.errors import DataError
 
 ProblemKind = Literal[
     "missing",
@@ -21,7 +21,7 @@ ProblemKind = Literal[
 PROBLEM_KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 
 
-class MediaError(AvrecError):
+class MediaError(DataError):
     """One sound or one moving picture cannot be used; the others go on.
 
     Attributes:
@@ -31,4 +31,4 @@ class MediaError(AvrecError):
     def __init__(self, kind: ProblemKind, reason: str) -> None:
         assert kind in PROBLEM_KINDS, kind
         self.kind: ProblemKind = kind
-        super().__init__(reason)
+        super().__init__([reason])

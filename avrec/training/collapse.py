@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional
 
-from avrec.core.errors import AvrecError
+from avrec.core.errors import TrainingError
 from avrec.models.two_tower import CatalogueFeatures
 from avrec.training.module import TwoTowerModule
 from avrec.training.scorer import content_table
@@ -17,7 +17,7 @@ from avrec.training.scorer import content_table
 MAX_ITEMS = 2048
 
 
-class CollapseError(AvrecError):
+class CollapseError(TrainingError):
     """Training made all items look alike."""
 
 
@@ -39,15 +39,29 @@ def effective_rank(content_NC: Tensor) -> float:
 class CollapseMonitor(Callback):
     """After each validation: the mean cosine and the effective rank of the content of up to 2,048 trained items.
 
+    A common direction by itself does no harm, since it adds the same to all of a user's scores; together with an objective
+    that has fallen by half it is a collapse.
+
     Args:
         stage: its name, for the sentence.
-        max_cosine: a mean cosine above it is a collapse.
+        start: the validation objective at the start of the stage, where it is known.
+        max_cosine: a mean cosine above it is a collapse when the objective is below half of its best so far.
+        point_cosine: a mean cosine above it always is one.
         min_rank: so is an effective rank below it; at 1 all items lie on a line.
     """
 
-    def __init__(self, stage: str, max_cosine: float = 0.95, min_rank: float = 1.5) -> None:
+    def __init__(
+        self,
+        stage: str,
+        start: float | None = None,
+        max_cosine: float = 0.95,
+        point_cosine: float = 0.9995,
+        min_rank: float = 1.5,
+    ) -> None:
         self.stage = stage
+        self.best = start or 0.0
         self.max_cosine = max_cosine
+        self.point_cosine = point_cosine
         self.min_rank = min_rank
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -66,11 +80,14 @@ class CollapseMonitor(Callback):
         )
         content = torch.from_numpy(content_table(model, CatalogueFeatures(values, masks)))
         cosine, rank = mean_cosine(content), effective_rank(content)
-        if cosine <= self.max_cosine and rank >= self.min_rank:
+        objective = float(trainer.callback_metrics.get("val/objective", torch.tensor(float("nan"))))
+        fallen = objective < 0.5 * self.best
+        self.best = max(self.best, objective)
+        if cosine <= self.point_cosine and rank >= self.min_rank and not (fallen and cosine > self.max_cosine):
             return
         raise CollapseError(
             f"stage {self.stage}, epoch {trainer.current_epoch + 1}: the content of the items has collapsed (mean cosine of two "
-            f"items {cosine:.3f}, at most {self.max_cosine} is accepted; effective rank {rank:.1f}, at least {self.min_rank}). Nothing of this "
-            "epoch is kept. Lower the stage's learning rate, train fewer blocks, or take more items a batch; the same command "
-            "in another run_dir starts anew."
+            f"items {cosine:.4f}, effective rank {rank:.1f}, validation objective {objective:.4f} after {self.best:.4f} at best). "
+            "Nothing of this epoch is kept. Lower the stage's learning rate, train fewer blocks, or take more items a batch; the "
+            "same command in another run_dir starts anew."
         )

@@ -134,7 +134,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     try:
         _set_trainable(model, stage)
-        trainer, best = _fit(model, stage, index, context, folder)
+        trainer, best = _fit(model, stage, index, context, folder, start)
     finally:
         for parameter, flag in zip(model.parameters(), trainable, strict=True):
             parameter.requires_grad_(flag)
@@ -214,7 +214,7 @@ def _readers(model: TwoTower, stage: Stage, context: StageContext) -> dict[str, 
 
 
 def _fit(
-    model: TwoTower, stage: Stage, index: int, context: StageContext, folder: Path
+    model: TwoTower, stage: Stage, index: int, context: StageContext, folder: Path, start: float | None
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """Fit, from `last.ckpt` where a broken run left one; the best weights stand in `best.ckpt`."""
     best = ModelCheckpoint(folder, "best", monitor="val/objective", mode="max", enable_version_counter=False)
@@ -225,7 +225,7 @@ def _fit(
     if stage.averaging is not None:
         callbacks.append(stage.averaging())
     if stage.weights.uses_content:
-        callbacks.append(CollapseMonitor(stage.name))
+        callbacks.append(CollapseMonitor(stage.name, start))
     trainer = context.make_trainer(
         max_epochs=stage.max_epochs,
         callbacks=callbacks,

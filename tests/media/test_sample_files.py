@@ -1,8 +1,12 @@
 """The files are real ones, appear whole, and an interrupted folder is taken up again."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from avrec.core.errors import ArtefactError
@@ -15,6 +19,7 @@ from avrec.media.sample.users import Audience
 from avrec.media.sample.writer import write_sample
 
 av = pytest.importorskip("av")
+REPOSITORY = Path(__file__).resolve().parents[2]
 AUDIENCE = Audience(Catalogue(seed=5, num_items=5), num_users=6)
 
 
@@ -104,6 +109,37 @@ def test_an_interrupted_folder_is_taken_up_where_it_stands(tmp_path):
     after = state(tmp_path)
     assert {name: after[name] for name in before} == before
     assert read_truth(tmp_path).item_ids == AUDIENCE.catalogue.item_ids
+
+
+KILLED = """
+import multiprocessing
+import os
+from avrec.media.sample.catalogue import Catalogue
+from avrec.media.sample.users import Audience
+from avrec.media.sample.writer import write_sample
+
+def die(count, total):
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    write_sample(Audience(Catalogue(5, 64), 6), FOLDER, 2, die)
+"""
+
+
+def test_a_killed_writer_leaves_no_process_behind_and_only_whole_files(tmp_path):
+    program = [sys.executable, "-c", KILLED.replace("FOLDER", repr(str(tmp_path)))]
+    ended = subprocess.run(program, stdout=subprocess.PIPE, text=True, timeout=60, cwd=REPOSITORY)
+    assert ended.returncode == -9
+    workers = [int(pid) for pid in ended.stdout.split()]
+    assert len(workers) == 2
+    psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=20)
+    assert not [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    catalogue = Catalogue(5, 64)
+    stand = [index for index, path in enumerate(catalogue.paths) if (tmp_path / path).exists()]
+    assert 1 <= len(stand) < 64
+    for index in stand[:3]:
+        assert (tmp_path / catalogue.paths[index]).read_bytes() == catalogue.file_bytes(index)
 
 
 def test_another_sample_or_a_foreign_folder_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Mean cosine and effective rank against hand-made cases, and a run that stops when all items come to look alike."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,17 @@ def test_healthy_runs_raise_no_alarm(tmp_path):
         run_stage(model, make_stage(CONTENT, max_epochs=5), 0, make_context(dataset, model, tmp_path / str(seed)))
 
 
-def test_the_thresholds_are_the_arguments():
-    monitor = CollapseMonitor("s", max_cosine=0.5, min_rank=2.0)
-    assert (monitor.max_cosine, monitor.min_rank) == (0.5, 2.0)
+@pytest.mark.parametrize("start, stops", [(None, False), (1.0, True)])
+def test_a_common_direction_is_a_collapse_only_when_the_objective_has_fallen(tmp_path, start, stops):
+    dataset = block_world()
+    model = make_model(dataset)
+    for encoder in model.item_tower.encoders.values():
+        torch.nn.init.constant_(encoder.head.bias, 3.0)
+    context = make_context(dataset, model, tmp_path, validate=lambda *_: {"objective": 0.4})
+    stage = make_stage(CONTENT, max_epochs=1, optimizer=adam(1e-9))
+    context = replace(context, callbacks=lambda: [CollapseMonitor("other", start)])
+    if stops:
+        with pytest.raises(CollapseError, match=r"stage other.*validation objective 0\.4000 after 1\.0000 at best"):
+            run_stage(model, stage, 0, context)
+    else:
+        run_stage(model, stage, 0, context)

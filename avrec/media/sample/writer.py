@@ -1,6 +1,8 @@
 """Writes a sample catalogue into a folder, in parallel, and takes up again what was interrupted."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -65,13 +67,25 @@ def _written(catalogue: Catalogue, folder: Path, indices: list[int], num_workers
         yield from map(write, indices)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of whatever threads run here
-    with ProcessPoolExecutor(min(num_workers, len(indices)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(num_workers, len(indices)), context, _leave_with_parent) as pool:
         tasks = [pool.submit(write, index) for index in indices]
         try:
             for task in as_completed(tasks):
                 yield task.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is gone, killed perhaps: a pool's workers would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _claim(audience: Audience, folder: Path) -> None:

@@ -32,7 +32,7 @@ class Fusion(nn.Module, ABC):
         """Fuse the modalities of each item.
 
         Args:
-            tokens: {modality: (N, K, D)}; all modalities bring the same K.
+            tokens: {modality: (N, K, D)}; all modalities bring the same K, or one token, which stands for K equal ones.
             masks: {modality: (N,)} true where the item has it.
 
         Returns:
@@ -46,6 +46,8 @@ class Fusion(nn.Module, ABC):
             torch.where(mask_N[:, None, None], tokens[name], 0.0)
             for name, mask_N in zip(self.modalities, mask_NM.unbind(dim=1), strict=True)
         ]
+        num_tokens = max(part.shape[1] for part in parts)
+        parts = [part if part.shape[1] == num_tokens else part.expand(-1, num_tokens, -1) for part in parts]
         return self.fuse(parts, mask_NM)
 
     @abstractmethod
