@@ -1,17 +1,19 @@
 """Pictures out of videos: avrec's read plan beside decord2 and PyAV used plainly, and keyframes beside the faster of them.
 
 python benchmarks/decode.py ../shared/media/video
-python benchmarks/decode.py FOLDER --frames 8 --pixels 224 --turns 9
+python benchmarks/decode.py FOLDER --frames 8 --pixels 224 --turns 9 --decoder decord
 
 Every reader opens the file, reads `--frames` pictures at the middles of equal parts and scales them to `--pixels` squared, on
 one thread, in turns with the others. decord2: `VideoReader(..., width, height, num_threads=1).get_batch`. PyAV: decoding from
-the start to the last picture wanted. Ratios are medians of CPU seconds over turns; those on the clock stand beside them.
-Before anything is timed, the pictures are compared: a reader that shows others would not run the same race.
+the start to the last picture wanted. avrec plans by packets and reads by `--decoder`. Ratios are medians of CPU seconds over
+turns; those on the clock stand beside them. Before anything is timed, the pictures are compared: a reader that shows others
+would not run the same race.
 """
 
 import argparse
 import statistics
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -74,16 +76,16 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--pixels", type=int, default=224)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--decoder", choices=("av", "decord"), default="av", help="that avrec uses")
     given = parser.parse_args()
     print(machine("av", "decord2", "numpy"))
-    exact, keyframe = (
-        VideoSpec(given.frames, given.pixels, given.pixels),
-        VideoSpec(given.frames, given.pixels, given.pixels, sampling="keyframe"),
-    )
+    exact = VideoSpec(given.frames, given.pixels, given.pixels, decoder=given.decoder)
+    keyframe = replace(exact, sampling="keyframe")
     exact_ratios, keyframe_ratios = [], []
     for path in sorted(file for file in given.folder.iterdir() if file.is_file()):
         try:
             index, count, keyframes = describe_file(path)
+            pictures = decode(path, exact).values[0]
         except MediaError as error:
             print(f"{path.name}: left out ({error})")
             continue
@@ -94,7 +96,7 @@ def main() -> None:
             "pyav": partial(with_pyav, *plainly),
             "keyframe": partial(decode, path, keyframe),
         }
-        distance = np.abs(calls["avrec"]().values[0].astype(int) - calls["decord2"]()).mean()
+        distance = np.abs(pictures.astype(int) - calls["decord2"]()).mean()
         times = medians(in_turns(calls, given.turns))
         peer = min(times["decord2"][0], times["pyav"][0])
         clock = min(times["decord2"][1], times["pyav"][1])

@@ -12,7 +12,16 @@ from avrec.core.errors import ConfigError
 MediaSpec = AudioSpec | VideoSpec
 
 _AUDIO = {"sample_rate_hz": int, "clip_sec": float, "num_clips": int}
-_VIDEO = {"num_frames": int, "height_px": int, "width_px": int, "clip_sec": float, "num_clips": int, "sampling": str}
+_VIDEO = {
+    "num_frames": int,
+    "height_px": int,
+    "width_px": int,
+    "clip_sec": float,
+    "num_clips": int,
+    "sampling": str,
+    "decoder": str,
+}
+_CHOICES = {"sampling": ("exact", "keyframe"), "decoder": ("av", "decord")}
 
 
 def specs_to_json(specs: Mapping[str, MediaSpec]) -> dict[str, Any]:
@@ -45,8 +54,9 @@ def _read(reader: PlainReader, key: str, value: Any) -> MediaSpec:
         found = reader.typed(f"{key}.{name}", given[name], expected)
         if expected is float and not math.isfinite(found):
             raise reader.error(f"{key}.{name}", found, "a finite number")
-    if kind == "video" and given["sampling"] not in ("exact", "keyframe"):
-        raise reader.error(f"{key}.sampling", given["sampling"], "exact or keyframe")
+    for name, choices in _CHOICES.items():
+        if kind == "video" and given[name] not in choices:
+            raise reader.error(f"{key}.{name}", given[name], " or ".join(choices))
     try:
         spec = AudioSpec(**given) if kind == "audio" else VideoSpec(**given)
         assert spec.shape  # an OverflowError where no array could be so long

@@ -85,7 +85,7 @@ def embed_files(
     """
     num_items = _check(embedder, paths, features)
     found, problems, notes = [], list[FileNote](), list[FileNote]()
-    with DecodePool(media_root, num_workers, limits) as pool:
+    with DecodePool(media_root, num_workers, limits, specs=embedder.manifest.media.values()) as pool:
         for start in range(0, max(num_items, 1), MEDIA_ITEMS_PER_BLOCK):
             rows = range(start, min(start + MEDIA_ITEMS_PER_BLOCK, num_items))
             content: dict[str, Float32 | RawClips] = {

@@ -58,9 +58,11 @@ class VideoSpec:
         num_clips: clips of a file.
         sampling: `exact` decodes the picture shown at each time; `keyframe` takes the nearest keyframe, which is much
             cheaper and may give one picture several times.
+        decoder: `av` reads more kinds of files and mends damage; `decord` gives the same pictures of whole MP4, MOV,
+            Matroska, WebM and AVI files, up to their scaling.
 
     Raises:
-        ConfigError: a number is not positive.
+        ConfigError: a number is not positive, or there is no such decoder.
     """
 
     num_frames: int = 8
@@ -69,9 +71,12 @@ class VideoSpec:
     clip_sec: float | None = None
     num_clips: int = 1
     sampling: Literal["exact", "keyframe"] = "exact"
+    decoder: Literal["av", "decord"] = "av"
 
     def __post_init__(self) -> None:
         _positive(self, "num_frames", "height_px", "width_px", "clip_sec", "num_clips")
+        if self.decoder not in ("av", "decord"):
+            raise ConfigError(f"VideoSpec.decoder is {self.decoder!r}; expected av or decord.")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -232,7 +232,7 @@ class ClipLibrary:
         start, done = time.perf_counter(), 0
         progress(0, len(todo))
         if todo and num_bad <= allowed:
-            with ClipBatch(cache, self._limits) as batch, self._pool() as pool:
+            with ClipBatch(cache, self._limits) as batch, self._pool(spec) as pool:
                 for outcome in pool.decode(Job(position, files[position], spec) for position in todo):
                     path = files[outcome.index]
                     problem = batch.add(names[path], storable(outcome, path))
@@ -248,8 +248,8 @@ class ClipLibrary:
         kept = num_files - len(todo)
         return FillReport(num_files, kept, done, time.perf_counter() - start, problems)
 
-    def _pool(self) -> DecodePool:
-        return DecodePool(self._media_root, self._num_workers, self._limits)
+    def _pool(self, spec: Spec) -> DecodePool:
+        return DecodePool(self._media_root, self._num_workers, self._limits, specs=[spec])
 
     def _worth_another_try(self, reader: RecordReader) -> Iterator[int]:
         """Positions that failed under other limits than today's."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -44,7 +45,7 @@ class ChildGoneError(Exception):
 class Child:
     """One decoding process; one thread may use it, and any may `kill` it."""
 
-    def __init__(self, function: str, media_root: Path, limits: Limits) -> None:
+    def __init__(self, function: str, media_root: Path, limits: Limits, libraries: Sequence[str]) -> None:
         self.ended = False
         self._limits = limits
         self._number = 0
@@ -54,8 +55,14 @@ class Child:
         os.set_blocking(complaint_end, False)  # what nobody reads is lost instead of holding the child up
         with contextlib.suppress(OSError):  # above what the system grants one user
             fcntl.fcntl(answer_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        main = {"answer_descriptor": answer_end, "function": function, "media_root": str(media_root)}
-        start = {"path": [entry or os.getcwd() for entry in sys.path], "main": main | {"limits": asdict(limits)}}
+        main = {
+            "answer_descriptor": answer_end,
+            "function": function,
+            "media_root": str(media_root),
+            "limits": asdict(limits),
+            "libraries": list(libraries),
+        }
+        start = {"path": [entry or os.getcwd() for entry in sys.path], "main": main}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(start)],

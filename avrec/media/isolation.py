@@ -15,6 +15,7 @@ from avrec.media.child import Child, ChildGoneError
 from avrec.media.limits import Limits
 from avrec.media.problems import MediaError
 
+LIBRARIES = ("av", "soundfile")  # of every process; decord takes a third of a second, so only where it is needed
 JOBS_AHEAD = 3  # for each process, so that it finds work and room for its answer while the caller is busy
 
 
@@ -70,6 +71,7 @@ class DecodePool:
         num_workers: int | None = None,
         limits: Limits = Limits(),  # noqa: B008
         function: str = "avrec.media.decode:decode",
+        specs: Iterable[AudioSpec | VideoSpec] = (),
     ) -> None:
         """Prepare, without starting anything yet.
 
@@ -78,7 +80,10 @@ class DecodePool:
             num_workers: processes; None takes one for each core that this process may use.
             limits: for each file.
             function: `module:name` of what decodes, with the signature of `avrec.media.decode.decode`.
+            specs: of jobs to come; what they need beside the usual is loaded before the first file, off its clock.
         """
+        by_decord = any(isinstance(spec, VideoSpec) and spec.decoder == "decord" for spec in specs)
+        self._libraries = (*LIBRARIES, "decord") if by_decord else LIBRARIES
         self._media_root = Path(os.path.realpath(media_root))
         if not self._media_root.is_dir():
             raise ConfigError(
@@ -189,7 +194,7 @@ class DecodePool:
         with self._lock:
             if self._closed:
                 raise AvrecError("The DecodePool is closed.")
-            child = Child(self._function, self._media_root, self._limits)
+            child = Child(self._function, self._media_root, self._limits, self._libraries)
             self._children.add(child)
         try:
             child.wait_ready()

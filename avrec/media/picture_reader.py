@@ -73,6 +73,8 @@ class PictureReader:
             if not decoding:
                 if not packet.is_keyframe or stamp is None or stamp < runs[at].keyframe:
                     continue
+                if seek and stamp > runs[at].keyframe:
+                    return len(runs)  # the seek went too far: what is missing tells the caller to read the file through
                 decoding, unfed = True, self._start(runs[at], stamp)
             elif packet.is_keyframe and at + 1 < len(runs) and runs[at + 1].keyframe == stamp:
                 at += 1

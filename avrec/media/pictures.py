@@ -9,6 +9,7 @@ import numpy as np
 from avrec.core.arrays import Int64
 from avrec.core.clips import Clips, VideoSpec
 from avrec.media.container import open_container
+from avrec.media.decord_pictures import read_with_decord
 from avrec.media.limits import Limits
 from avrec.media.picture_reader import PictureReader
 from avrec.media.placement import clip_starts, valid_share
@@ -41,7 +42,8 @@ def read_pictures(path: Path, container: "InputContainer", info: MediaInfo, spec
     if info.pictures is None:
         raise MediaError("no_stream", f"{path.name}: holds no moving pictures")
     stream = StreamReader(container, info.pictures.index, limits.max_pixels)
-    held: list[Packet[Any]] | None = [] if spec.sampling == "keyframe" else None
+    by_decord = spec.decoder == "decord"
+    held: list[Packet[Any]] | None = [] if spec.sampling == "keyframe" and not by_decord else None
     timeline = list_pictures(stream, info.format_name not in _WITHOUT_PTS, held)
     if not len(timeline.pts):
         raise MediaError("truncated", f"{path.name}: the header names moving pictures, but none follows")
@@ -54,19 +56,24 @@ def read_pictures(path: Path, container: "InputContainer", info: MediaInfo, spec
     times_sec = starts[:, None] + (np.arange(spec.num_frames) + 0.5) / spec.num_frames * clip_sec
     choose = shown_at if spec.sampling == "exact" else nearest_keyframes
     targets = choose(timeline, times_sec / unit_sec + stream.start_pts)
-    reader = _read(path, stream, timeline, targets, held or (), spec, limits)
-    values, num_lost = _arrange(path.name, reader.pictures, targets)
+    num_replaced = num_mended = 0
+    if by_decord:
+        pictures = read_with_decord(path, container, info.pictures.index, timeline, targets, spec)
+    else:
+        reader = _read(path, stream, timeline, targets, held or (), spec, limits)
+        pictures, num_replaced, num_mended = reader.pictures, reader.num_replaced, reader.num_mended
+    values, num_lost = _arrange(path.name, pictures, targets)
     notes = list(info.pictures.notes)
     if spec.sampling == "keyframe":
-        notes.append(f"keyframes: {len(reader.pictures)} distinct of {targets.size} pictures")
+        notes.append(f"keyframes: {len(pictures)} distinct of {targets.size} pictures")
     claimed_sec = info.duration_sec
     if info.pictures.duration_sec is not None:
         claimed_sec = info.pictures.start_sec + info.pictures.duration_sec
     if claimed_sec is not None and end_sec < 0.9 * claimed_sec - _SHORT_SEC:
         notes.append(f"short: {end_sec:.2f} s of {claimed_sec:.1f} s could be read")
-    num_replaced = num_lost + reader.num_replaced
-    if num_replaced or reader.num_mended:
-        mended = f"{reader.num_mended} are mended by the decoder"
+    num_replaced += num_lost
+    if num_replaced or num_mended:
+        mended = f"{num_mended} are mended by the decoder"
         notes.append(f"damaged: of {targets.size} pictures {num_replaced} are replaced by a neighbour, {mended}")
     return Clips(values, valid_share(starts, clip_sec, end_sec), tuple(notes))
 

@@ -109,6 +109,8 @@ def plan_runs(timeline: Timeline, targets: Sequence[int] | Int64) -> list[Run]:
     """
     wanted = np.unique(np.asarray(targets, np.int64))
     owner = np.maximum(np.searchsorted(timeline.keyframes, wanted, "right") - 1, 0)
+    if not timeline.has_pts:  # a keyframe's place in decoding order says nothing of its place on the screen
+        owner[:] = 0
     runs, reached = [], 0
     for key in np.unique(owner):
         start = int(timeline.keyframes[key])

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from avrec.media.paths import resolve
 from avrec.media.problems import MediaError
 from avrec.media.wire import clips_header, framed, problem_header, read_job
 
-LIBRARIES = ("av", "soundfile")  # loaded before the first file, whose clock and memory they are not on
 MAX_OPEN_FILES = 64
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def main(answer_descriptor: int, function: str, media_root: str, limits: dict[str, Any]) -> None:
+def main(
+    answer_descriptor: int, function: str, media_root: str, limits: dict[str, Any], libraries: Sequence[str]
+) -> None:
     """Answer jobs from standard input until it closes.
 
     Args:
@@ -30,12 +32,13 @@ def main(answer_descriptor: int, function: str, media_root: str, limits: dict[st
         function: `module:name` with the signature of `avrec.media.decode.decode`.
         media_root: paths of jobs are below it.
         limits: the fields of `Limits`.
+        libraries: loaded before the first file, whose clock and memory they are not on.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when children end
     # Nobody would end a decoder that hangs after its parent was killed: the kernel does, when the thread that asks is gone.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        for library in LIBRARIES:
+        for library in libraries:
             require(library, "decode")
         module, _, attribute = function.partition(":")
         decode = getattr(importlib.import_module(module), attribute)

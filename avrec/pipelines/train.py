@@ -29,7 +29,7 @@ from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.training.fit import Calibrated, calibrate, train
 from avrec.training.media_store import MediaStore, with_steps
 from avrec.training.scorer import catalogue_features
-from avrec.training.stages import Stage, StageContext
+from avrec.training.stages import Stage, StageContext, boundaries
 from avrec.training.validation import Validator, pseudo_cold_items
 
 MODEL_FILE = "model.pt"
@@ -69,14 +69,14 @@ def run(config: DictConfig) -> TrainResult:
     _announce(model, dataset, prepared, folder)
     load_pretrained(model)
     store = media_store(config, dataset, model)
-    dataset = with_steps(dataset, model, store)
+    stages: list[Stage] = list(instantiate(config.stages).values())
+    dataset = with_steps(dataset, model, store, boundaries(model, stages))
     learn_from_train(model, dataset)
     instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.modalities else None
     context = _context(config, dataset, catalogue, folder, pseudo_cold, store)
-    stages: list[Stage] = list(instantiate(config.stages).values())
     summaries = train(model, stages, context)
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # set by Lightning
         return TrainResult(sum(summary["objective"] for summary in summaries), None, {})

@@ -17,6 +17,8 @@ from avrec.training.batches import TensorBatch
 from avrec.training.media_store import LevelReader, encode
 from avrec.training.module import Shared, TwoTowerModule
 
+MAX_BANK = 4096
+
 
 @dataclass(frozen=True)
 class EncoderTraining:
@@ -26,6 +28,8 @@ class EncoderTraining:
         blocks: {modality: how many of its top blocks are trained, or `all`}; one that is not named stays frozen.
         items_per_batch: M, distinct items of a global batch, each encoded once.
         users_per_item: P, training events of each item in the batch.
+        bank_weight: of a second content loss over the whole bank, whose columns are all equally stale. It reaches only what
+            lies above the bank (heads, fusion, pooling) and keeps that from adapting to the few columns of a batch.
         checkpointing: keep the activations of block borders only and compute the others again.
         batch_items: items that are encoded at once where nothing is trained.
     """
@@ -33,6 +37,7 @@ class EncoderTraining:
     blocks: Mapping[str, int | Literal["all"]]
     items_per_batch: int = 32
     users_per_item: int = 8
+    bank_weight: float = 1.0
     checkpointing: bool = False
     batch_items: int = 16
 
@@ -46,14 +51,15 @@ class EncoderModule(TwoTowerModule):
 
     Args:
         readers: {modality: where its trained part starts from}.
-        batch_items: items encoded at once before a validation.
+        training: how.
         arguments: those of `TwoTowerModule`.
     """
 
-    def __init__(self, *arguments: Any, readers: Mapping[str, LevelReader], batch_items: int) -> None:
+    def __init__(self, *arguments: Any, readers: Mapping[str, LevelReader], training: EncoderTraining) -> None:
         super().__init__(*arguments)
         self.readers = Shared(dict(readers))
-        self.batch_items = batch_items
+        self.batch_items = training.batch_items
+        self.bank_weight = training.bank_weight
         for name in readers:  # the bank belongs to the state of a broken run
             self._non_persistent_buffers_set.discard(f"feature_{name}")
 
@@ -93,6 +99,38 @@ class EncoderModule(TwoTowerModule):
         for name, steps in fresh.items():
             self.get_buffer(f"feature_{name}")[batch.candidate_idx_N] = steps.detach()
         return scores_BN
+
+    def losses(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Those of the batch's columns, and the one of the bank, which is read before it is written to."""
+        if self.bank_weight <= 0:
+            return super().losses(batch)
+        bank_B = self.bank_weight * self._bank_loss(batch)
+        return {**super().losses(batch), "bank": bank_B.sum() / batch.global_size}
+
+    def _bank_loss(self, batch: TensorBatch) -> Tensor:
+        """The content loss (B,) of the pairs over at most `MAX_BANK` trained items as the bank holds them.
+
+        What is in a user's history is no negative of his.
+        """
+        usable_A = (self.model.item_evidence_N > 0) & self.content_items_A
+        items = torch.nonzero(usable_A).flatten()
+        if len(items) > MAX_BANK:
+            noise = torch.Generator().manual_seed(batch.noise_seed)
+            drawn = items[torch.randperm(len(items), generator=noise)[:MAX_BANK].to(items.device)]
+            items = torch.unique(torch.cat([drawn, batch.candidate_idx_N]))
+        column_A = torch.full_like(usable_A, -1, dtype=torch.long)
+        column_A[items] = torch.arange(len(items), device=items.device)
+        scores_BN = (
+            self.model.content_log_scale.exp() * self.user_content(batch) @ self.column_content(batch, {}, items).T
+        )
+        target_BN = functional.one_hot(column_A[batch.positive_B], len(items)).bool()
+        seen_BL = column_A[batch.history_idx_BL].masked_fill(~batch.history_mask_BL, -1)
+        valid_BN = torch.ones(len(scores_BN), len(items) + 1, dtype=torch.bool, device=scores_BN.device)
+        valid_BN = valid_BN.scatter(1, seen_BL.where(seen_BL >= 0, len(items)), False)[:, :-1]
+        loss_B: Tensor = self.loss(
+            scores_BN, target_BN, valid_BN | target_BN, torch.zeros_like(items, dtype=scores_BN.dtype)
+        )
+        return loss_B
 
     def user_content(self, batch: TensorBatch) -> Tensor:
         """The content segment (B, C) of users whose history is read from the bank."""

@@ -6,7 +6,7 @@ Axes: N items, C clips of a file, K steps in time, H hidden width.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,8 @@ from avrec.models.two_tower import TwoTower
 from avrec.training.progress import counting
 from avrec.training.ranks import first_rank_first
 from avrec.training.rates import Rates
+
+PART_BLOCKS = 8  # blocks of items that are stored at once
 
 
 class LevelReader(Protocol):
@@ -126,21 +128,20 @@ class MediaStore:
         clips = self.clips(encoder)
         if level == RAW:
             return clips
-        key = encoder.fingerprint(level)
-        cache = RecordCache.open(
-            self.folder / "encoded" / f"{encoder.kind}-{_digest(key)}",
-            key,
-            encoder.level_shape(level),
-            np.float32 if level == encoder.pooled_level else np.float16,
-            encoder.spec.num_clips,
-        )
+        cache = self._cache(encoder, level)
 
         def fill() -> RecordReader:
-            with first_rank_first():
-                self._fill(cache, encoder, clips, level)
+            self.fill(encoder, [level])
             return cache.reader(clips.names)
 
         return HealingReader(cache, fill)
+
+    def _cache(self, encoder: MediaEncoder, level: int) -> RecordCache:
+        """Half precision for activations, which are large; single for steps, which are served."""
+        key = encoder.fingerprint(level)
+        folder = self.folder / "encoded" / f"{encoder.kind}-{_digest(key)}"
+        dtype = np.float32 if level == encoder.pooled_level else np.float16
+        return RecordCache.open(folder, key, encoder.level_shape(level), dtype, encoder.spec.num_clips)
 
     def steps(self, encoder: MediaEncoder) -> Feature:
         """The steps (N, K, H) of every item by the encoder as it stands, exactly, and who has them."""
@@ -150,22 +151,40 @@ class MediaStore:
         values[rows] = reader.read(rows)[0]
         return Feature(values, reader.present)
 
-    def _fill(self, cache: RecordCache, encoder: MediaEncoder, clips: ClipReader, level: int) -> None:
-        """Encode what the cache lacks, in parts that survive a broken run."""
-        rows = np.flatnonzero(clips.present)
-        names = np.asarray(clips.names, dtype=object)[rows]
-        missing = cache.missing(list(names))
-        if not len(missing):
-            return
-        began = time.monotonic()
-        with counting(f"encoding {encoder.kind}", len(missing)) as progress, self.rates.preprocessing(encoder):
-            for block in _blocks(missing, self.batch_items):
-                values, valid = clips.read(rows[block])
-                encoded = encode(encoder, values, valid, RAW, level)
-                cache.append(list(names[block]), encoded.cpu().numpy(), valid)
-                progress.advance(len(block))
-        self.rates.add("encode", encoder.kind, len(missing), time.monotonic() - began)
-        cache.seal()
+    def fill(self, encoder: MediaEncoder, levels: Sequence[int]) -> None:
+        """Encode what the caches of these levels lack, all in one pass, in parts that survive a broken run."""
+        clips = self.clips(encoder)
+        with first_rank_first():
+            caches = {level: self._cache(encoder, level) for level in sorted(levels)}
+            rows = np.flatnonzero(clips.present)
+            names = np.asarray(clips.names, dtype=object)[rows]
+            missing = np.unique(np.concatenate([cache.missing(list(names)) for cache in caches.values()]))
+            if not len(missing):
+                return
+            began = time.monotonic()
+            with counting(f"encoding {encoder.kind}", len(missing)) as progress, self.rates.preprocessing(encoder):
+                for part in _blocks(missing, PART_BLOCKS * self.batch_items):
+                    found = [
+                        self._climb(encoder, clips, rows[block], caches) for block in _blocks(part, self.batch_items)
+                    ]
+                    for level, cache in caches.items():
+                        values = np.concatenate([one[0][level] for one in found])
+                        cache.append(list(names[part]), values, np.concatenate([one[1] for one in found]))
+                    progress.advance(len(part))
+            self.rates.add("encode", encoder.kind, len(missing), time.monotonic() - began)
+            for cache in caches.values():
+                cache.seal()
+
+    def _climb(
+        self, encoder: MediaEncoder, clips: ClipReader, rows: Int64, levels: Iterable[int]
+    ) -> tuple[dict[int, np.ndarray], Float32]:
+        """The values of a block of items at each level, from the lowest up, and their valid shares."""
+        values, valid = clips.read(rows)
+        reached, found = RAW, {}
+        for level in levels:
+            values = encode(encoder, values, valid, reached, level).cpu().numpy()
+            reached, found[level] = level, values
+        return found, valid
 
 
 @torch.no_grad()
@@ -200,14 +219,23 @@ def media_encoders(model: TwoTower) -> dict[str, MediaEncoder]:
     return {name: found for name, found in model.item_tower.encoders.items() if isinstance(found, MediaEncoder)}
 
 
-def with_steps(dataset: Dataset, model: TwoTower, store: MediaStore | None) -> Dataset:
+def with_steps(
+    dataset: Dataset, model: TwoTower, store: MediaStore | None, boundaries: Mapping[str, Sequence[int]] | None = None
+) -> Dataset:
     """The data set with the steps (N, K, H) of the model's media encoders, as they stand, among its features.
 
     What follows (towers, baselines, evaluation) then treats media as it treats finished features.
+
+    Args:
+        dataset: names media files.
+        model: with the encoders.
+        store: of the media; None for a model that reads none.
+        boundaries: {modality: levels} that later stages will start from, stored in the same pass.
     """
-    encoders = media_encoders(model)
-    if store is None or not encoders:
-        return dataset
-    return replace(
-        dataset, features={**dataset.features, **{name: store.steps(found) for name, found in encoders.items()}}
-    )
+    features = dict(dataset.features)
+    for name, encoder in media_encoders(model).items() if store is not None else ():
+        assert store is not None
+        levels = [level for level in (boundaries or {}).get(name, ()) if level != RAW]
+        store.fill(encoder, [*levels, encoder.pooled_level])
+        features[name] = store.steps(encoder)
+    return replace(dataset, features=features)

@@ -203,6 +203,18 @@ def _set_trainable(model: TwoTower, stage: Stage) -> None:
     freeze(model, stage.frozen)
 
 
+def boundaries(model: TwoTower, stages: Sequence[Stage]) -> dict[str, list[int]]:
+    """{modality: the levels below the first block that a stage trains}, so that they can be stored in one pass."""
+    found: dict[str, set[int]] = {}
+    for name, encoder in media_encoders(model).items():
+        for stage in stages:
+            encoder.set_trainable(0 if stage.encoders is None else stage.encoders.blocks.get(name, 0))
+            found.setdefault(name, set()).add(encoder.boundary_level)
+        encoder.set_trainable(0)
+        found[name].discard(encoder.pooled_level)
+    return {name: sorted(levels) for name, levels in found.items()}
+
+
 def _readers(model: TwoTower, stage: Stage, context: StageContext) -> dict[str, Any]:
     """Where each trained encoder of the stage starts from, its cache filled before the stage begins."""
     if stage.encoders is None or context.media is None:
@@ -262,7 +274,7 @@ def _module(
     if not readers:
         return TwoTowerModule(*arguments), BatchLoader(context.sampler, trainer, first_epoch, dtype)
     assert stage.encoders is not None and context.make_item_sampler is not None
-    module = EncoderModule(*arguments, readers=readers, batch_items=stage.encoders.batch_items)
+    module = EncoderModule(*arguments, readers=readers, training=stage.encoders)
     sampler = context.make_item_sampler(stage.encoders.items_per_batch, stage.encoders.users_per_item)
     return module, ItemLoader(sampler, trainer, first_epoch, dtype, readers)
 

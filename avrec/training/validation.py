@@ -18,7 +18,8 @@ class Validator:
     """Validation metrics of a model while it trains; never reads the test part.
 
     The objective is Recall@20 + NDCG@20 of what is trained: of ids alone (cold items last), of content alone, or the sum
-    of both. How they are weighed against each other is calibrated after training.
+    of both. Content is judged by targets that were never trained, where there are 50 or more: for others it can learn each
+    item by heart, and ids do that better. How the parts are weighed against each other is calibrated after training.
 
     Args:
         dataset: its train and validation parts are read.
@@ -28,6 +29,7 @@ class Validator:
     def __init__(self, dataset: Dataset, catalogue: CatalogueFeatures) -> None:
         self.dataset = dataset
         self.catalogue = catalogue
+        self.enough_cold = _cold_targets(dataset) >= MIN_COLD_TARGETS
 
     def __call__(self, model: TwoTower, weights: LossWeights) -> dict[str, float]:
         """Metrics such as `recall@20` and `content/recall@20`, and `objective`."""
@@ -41,9 +43,11 @@ class Validator:
             metrics = evaluate(
                 TwoTowerScorer(model, self.catalogue, view), self.dataset, "validation", (CUTOFF,)
             ).metrics
+            judged = "cold/" if view == "content" and self.enough_cold else ""
             for name in (f"recall@{CUTOFF}", f"ndcg@{CUTOFF}"):
                 found[prefix + name] = metrics[name]
-                found["objective"] += metrics[name]
+                found[prefix + judged + name] = metrics[judged + name]
+                found["objective"] += metrics[judged + name]
         return found
 
 
@@ -60,10 +64,14 @@ def pseudo_cold_items(dataset: Dataset, share: float, seed: int) -> Bool | None:
     """
     target = dataset.validation.item_counts
     cold = dataset.cold_items
-    if int(target[cold].sum()) >= MIN_COLD_TARGETS or not dataset.features or share <= 0:
+    if _cold_targets(dataset) >= MIN_COLD_TARGETS or not dataset.features or share <= 0:
         return None
     usable = np.flatnonzero((target > 0) & ~cold)
     drawn = generator(seed, 0, "pseudo cold").permutation(usable)[: max(1, round(share * len(usable)))]
     chosen = np.zeros(dataset.num_items, np.bool_)
     chosen[drawn] = True
     return chosen
+
+
+def _cold_targets(dataset: Dataset) -> int:
+    return int(dataset.validation.item_counts[dataset.cold_items].sum())

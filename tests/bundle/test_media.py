@@ -55,6 +55,7 @@ def test_the_manifest_says_what_is_cut_out_of_a_file(media_world: MediaWorld) ->
             "clip_sec": None,
             "num_clips": 1,
             "sampling": "exact",
+            "decoder": "av",
         },
     }
     assert manifest["feature_dims"] == {"text": 5} and manifest["modalities"] == ["text", "audio", "video"]
@@ -139,8 +140,8 @@ def test_many_files_are_decoded_and_embedded_in_blocks(
 class Reserved:
     """A pool whose files are all usable with a reservation; outcomes come in any order."""
 
-    def __init__(self, *arguments: object) -> None:
-        pass
+    def __init__(self, *arguments: object, specs: Iterable[AudioSpec | VideoSpec]) -> None:
+        assert {type(spec) for spec in specs} == {AudioSpec, VideoSpec}
 
     def __enter__(self) -> "Reserved":
         return self
@@ -319,6 +320,7 @@ def test_a_bundle_of_features_takes_no_files(attention_world: World) -> None:
         ({"media__audio__clip_sec": float("inf")}, r"'media\.audio\.clip_sec' is inf; expected a finite number"),
         ({"media__audio__clip_sec": 1e308}, r"'media\.audio' is .*expected numbers that can be read by"),
         ({"media__video__sampling": "random"}, r"'media\.video\.sampling' is 'random'; expected exact or keyframe"),
+        ({"media__video__decoder": "eyes"}, r"'media\.video\.decoder' is 'eyes'; expected av or decord"),
         ({"media__video__speed": 2}, r"'media\.video' lacks \[\] and has unknown \['speed'\]"),
         ({"feature_dims__video": 3}, r"'feature_dims' lacks \[\] and has unknown \['video'\]"),
         ({"media": {}}, r"'feature_dims' lacks \['audio', 'video'\]"),

@@ -27,8 +27,9 @@ class FakePool:
 
     decoded: list[str] = []  # noqa: RUF012
 
-    def __init__(self, media_root, num_workers, limits):
+    def __init__(self, media_root, num_workers, limits, specs):
         self.root = media_root
+        assert len(specs) == 1
 
     def __enter__(self):
         return self

@@ -247,3 +247,8 @@ def test_real_videos_picture_by_picture(shared_media: Path) -> None:
             shown = np.maximum(np.searchsorted(times, wanted + 1e-6, "right") - 1, 0)
             values = decode(file, VideoSpec(num_frames, 48, 64)).values[0]
             np.testing.assert_array_equal(values, pictures[shown], err_msg=f"{file.name} {num_frames}")
+
+
+def test_a_seek_that_goes_too_far_is_made_good(tmp_path):
+    file = write_video(tmp_path / "a.ts", EVERY_40_MS, keyframe_every=12)
+    assert numbers(decode(file, VideoSpec(8, **SMALL)).values) == exact_numbers(8)

@@ -78,6 +78,21 @@ def test_the_objective_is_the_recall_and_ndcg_of_what_is_trained(weights, prefix
     assert all(value > 0.02 for value in found.values())
 
 
+def test_content_is_judged_by_cold_targets_where_there_are_enough():
+    dataset = random_world(90, num_users=80)
+    assert dataset.validation.item_counts[dataset.cold_items].sum() >= MIN_COLD_TARGETS
+    model = randomise(make_model(dataset), size=0.5)
+    found = Validator(without_test(dataset), catalogue_features(dataset, model.item_tower.modalities))(
+        model, LossWeights(1, 1)
+    )
+    ids, content = (
+        naive(dataset, scores.astype(np.float32)) for scores in (by_ids(model, dataset), by_content(model, dataset))
+    )
+    assert found["content/recall@20"] == pytest.approx(content["recall@20"], abs=1e-6)
+    expected = ids["recall@20"] + ids["ndcg@20"] + content["cold/recall@20"] + content["cold/ndcg@20"]
+    assert found["objective"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_validation_depends_on_no_operating_point_and_changes_nothing(world):
     dataset, model = world
     validate = Validator(dataset, catalogue_features(dataset, model.item_tower.modalities))
