@@ -19,7 +19,7 @@ install: .venv/installed ## install avrec with all extras into .venv (the versio
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
-quickstart: install ## prepare, train, evaluate, export and recommend on a small simulated catalogue
+quickstart: install ## from media files to recommendations: make short films, train, evaluate, export, recommend
 	$(BIN)/python train.py +experiment=quickstart run_dir=runs/quickstart
 	$(BIN)/python export.py ckpt=runs/quickstart/model.pt bundle_dir=runs/quickstart/bundle
 	$(BIN)/avrec recommend bundle_dir=runs/quickstart/bundle user=user00000
@@ -32,7 +32,7 @@ test-slow: install ## the tests marked slow
 	@echo "== slow tests"
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
 
-lint: install ## style, format, types, import contracts, spelling
+lint: install ## style, format, types, import contracts, stripped notebooks, spelling
 	@echo "== ruff check: style"
 	@$(BIN)/ruff check .
 	@echo "== ruff format: layout (make format mends it)"
@@ -41,12 +41,15 @@ lint: install ## style, format, types, import contracts, spelling
 	@$(BIN)/mypy
 	@echo "== import-linter: floors and walls"
 	@$(BIN)/lint-imports
+	@echo "== nbstripout: notebooks without outputs (make format strips them)"
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 	@echo "== codespell: spelling"
 	@$(BIN)/codespell
 
 format: install ## rewrite the files in the house's layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/nbstripout notebooks/*.ipynb
 
 bench: install ## time and peak memory of one evaluation, beside implicit's evaluator
 	$(BIN)/python benchmarks/evaluation.py

@@ -42,7 +42,7 @@ Verbs:
 {verbs}
 
 Examples:
-  avrec train +experiment=quickstart          the whole line on a small simulated catalogue
+  avrec train +experiment=quickstart          the whole line from media files, on the sample catalogue
   avrec train -m +experiment=quickstart seed=1,2,3
   avrec evaluate ckpt=runs/train/TIME/model.pt
   avrec export ckpt=runs/train/TIME/model.pt

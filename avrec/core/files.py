@@ -1,6 +1,7 @@
 """The one door to the disk: everything is written atomically, and sizes that a header claims are checked before reading."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -76,7 +77,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             _exchange(draft, path)
         else:
-            os.replace(draft, path)
+            try:
+                os.replace(draft, path)
+            except OSError as error:  # somebody else was first
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                _exchange(draft, path)
         _fsync_folder(path.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

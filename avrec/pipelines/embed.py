@@ -9,11 +9,12 @@ from avrec.build.instantiate import instantiate
 from avrec.build.model import Sizes, build_encoder, load
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ConfigError
-from avrec.models.encoders.base import MediaEncoder
+from avrec.models.encoders.base import RAW, MediaEncoder
 from avrec.pipelines.media import print_rates
 from avrec.pipelines.prepare import dataset_of_checkpoint, prepared_folder
 from avrec.pipelines.prepare import load as load_prepared
 from avrec.training.media_store import MediaStore, media_encoders
+from avrec.training.stages import boundaries
 
 
 def run(config: DictConfig) -> Path:
@@ -29,7 +30,9 @@ def run(config: DictConfig) -> Path:
             f"data: '{dataset.name}' names no media files, so there is nothing to embed. Give data.media_root."
         )
     store: MediaStore = instantiate(config.media)(dataset=dataset)
+    levels = boundaries(encoders, list(instantiate(config.stages).values()))
     for name, encoder in encoders.items():
+        store.fill(encoder, [*(level for level in levels[name] if level != RAW), encoder.pooled_level])
         present = store.steps(encoder).present
         print(f"{name}: {int(present.sum()):,} of {dataset.num_items:,} items embedded as {encoder.feature_shape}")
     print_rates(store.rates)

@@ -10,6 +10,8 @@ from avrec.models.two_tower import TwoTower
 from avrec.training.media_store import MediaStore, media_encoders
 from avrec.training.rates import Rates
 
+MAX_WAIT = 0.1
+
 
 def media_store(config: DictConfig, dataset: Dataset, model: TwoTower) -> MediaStore | None:
     """The store of a model that reads media, None for one that does not."""
@@ -29,3 +31,8 @@ def print_rates(rates: Rates) -> None:
             row["part"], row["modality"], f"{row['items']:,}", f"{row['seconds']:.1f}", f"{row['items_per_sec']:.1f}"
         )
     Console().print(table)
+    for stage, share in rates.wait_share.items():
+        advice = (
+            "; larger batches (sampler.batch_size) or a faster disk for media.folder help" if share > MAX_WAIT else ""
+        )
+        print(f"stage {stage}: {share:.1%} of the time of its steps was spent waiting for data{advice}")

@@ -27,7 +27,8 @@ from avrec.pipelines.evaluate import evaluate_model_file
 from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.training.fit import Calibrated, calibrate, train
-from avrec.training.media_store import MediaStore, with_steps
+from avrec.training.media_store import MediaStore, media_encoders, with_steps
+from avrec.training.rates import Rates
 from avrec.training.scorer import catalogue_features
 from avrec.training.stages import Stage, StageContext, boundaries
 from avrec.training.validation import Validator, pseudo_cold_items
@@ -70,7 +71,7 @@ def run(config: DictConfig) -> TrainResult:
     load_pretrained(model)
     store = media_store(config, dataset, model)
     stages: list[Stage] = list(instantiate(config.stages).values())
-    dataset = with_steps(dataset, model, store, boundaries(model, stages))
+    dataset = with_steps(dataset, model, store, boundaries(media_encoders(model), stages))
     learn_from_train(model, dataset)
     instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
@@ -88,7 +89,9 @@ def run(config: DictConfig) -> TrainResult:
     points = [point.as_dict() for point in calibrated.frontier]
     settings = portable(plain)
     save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, calibrated.operating_points, points)
-    write_json(folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries))
+    write_json(
+        folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries, store.rates if store else None)
+    )
     if config.multirun:
         return TrainResult(calibrated.objective, folder / MODEL_FILE, {})
     if store is not None:
@@ -101,7 +104,12 @@ def run(config: DictConfig) -> TrainResult:
 def _quieten() -> None:
     """Leave out what Lightning says about hardware that is not there, its tips, and its own deprecations."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="pytorch_lightning")
+    for message in (
+        ".*LeafSpec.*",
+        ".*in eval mode at the start of training.*",
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message, module="pytorch_lightning")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -213,7 +221,12 @@ def _context(
 
 
 def _record(
-    plain: dict[str, Any], prepared: Path, dataset: Dataset, calibrated: Calibrated, summaries: list[dict[str, float]]
+    plain: dict[str, Any],
+    prepared: Path,
+    dataset: Dataset,
+    calibrated: Calibrated,
+    summaries: list[dict[str, Any]],
+    rates: Rates | None,
 ) -> dict[str, Any]:
     """What `run.json` holds beside the model: where the data stand, and what was chosen on validation."""
     return {
@@ -225,6 +238,8 @@ def _record(
         "config": plain,
         "stages": summaries,
         "propagation": asdict(calibrated.mix),
+        "speed": [] if rates is None else rates.rows(),
+        "data_wait_share": {} if rates is None else rates.wait_share,
         "operating_points": {name: asdict(point) for name, point in calibrated.operating_points.items()},
         "validation_objective": calibrated.objective,
     }

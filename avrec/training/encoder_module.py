@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
-from avrec.models.encoders.base import MediaEncoder
-from avrec.training.batches import TensorBatch
+from avrec.core.clips import MEDIA_KINDS
+from avrec.core.errors import ConfigError
+from avrec.models.encoders.base import RAW, MediaEncoder
+from avrec.training.batches import LevelInput, TensorBatch
 from avrec.training.media_store import LevelReader, encode
 from avrec.training.module import Shared, TwoTowerModule
 
@@ -30,16 +32,27 @@ class EncoderTraining:
         users_per_item: P, training events of each item in the batch.
         bank_weight: of a second content loss over the whole bank, whose columns are all equally stale. It reaches only what
             lies above the bank (heads, fusion, pooling) and keeps that from adapting to the few columns of a batch.
+        input_dropout: share of the activations at the boundary that are zeroed while training, so that a few hundred items
+            are not learned by heart; media themselves are left as they are.
         checkpointing: keep the activations of block borders only and compute the others again.
         batch_items: items that are encoded at once where nothing is trained.
+
+    Raises:
+        ConfigError: `blocks` names what is no kind of media.
     """
 
     blocks: Mapping[str, int | Literal["all"]]
     items_per_batch: int = 32
     users_per_item: int = 8
     bank_weight: float = 1.0
+    input_dropout: float = 0.0
     checkpointing: bool = False
     batch_items: int = 16
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.blocks) - set(MEDIA_KINDS))
+        if unknown:
+            raise ConfigError(f"encoders.blocks names {unknown}; there are encoders of {list(MEDIA_KINDS)}.")
 
 
 class EncoderModule(TwoTowerModule):
@@ -53,13 +66,22 @@ class EncoderModule(TwoTowerModule):
         readers: {modality: where its trained part starts from}.
         training: how.
         arguments: those of `TwoTowerModule`.
+
+    Raises:
+        ConfigError: no loss reaches the encoders.
     """
 
     def __init__(self, *arguments: Any, readers: Mapping[str, LevelReader], training: EncoderTraining) -> None:
         super().__init__(*arguments)
+        if not self.weights.uses_content:
+            raise ConfigError(
+                "stage: it trains encoders, but its weights content and joint are 0, so nothing would reach them. Give content "
+                "a weight, or leave `encoders` out."
+            )
         self.readers = Shared(dict(readers))
         self.batch_items = training.batch_items
         self.bank_weight = training.bank_weight
+        self.input_dropout = training.input_dropout
         for name in readers:  # the bank belongs to the state of a broken run
             self._non_persistent_buffers_set.discard(f"feature_{name}")
 
@@ -76,7 +98,10 @@ class EncoderModule(TwoTowerModule):
         bank = self.get_buffer(f"feature_{name}")
         own = bank.new_zeros(-(-count // world), *bank.shape[1:])
         if len(given.row) > 0:
-            own = own.index_copy(0, given.row, encoder.steps(given.values, given.valid, encoder.boundary_level).to(own))
+            values = given.values
+            if self.training and self.input_dropout > 0 and encoder.boundary_level != RAW:
+                values = self._thinned(batch, given)
+            own = own.index_copy(0, given.row, encoder.steps(values, given.valid, encoder.boundary_level).to(own))
         else:  # every rank takes part in the backward pass
             own = own + sum(parameter.sum() for parameter in encoder.trunk.parameters() if parameter.requires_grad) * 0
         if world > 1:
@@ -84,6 +109,15 @@ class EncoderModule(TwoTowerModule):
             assert isinstance(gathered, Tensor)
             own = gathered.flatten(0, 1)
         return own[:count]
+
+    def _thinned(self, batch: TensorBatch, given: LevelInput) -> Tensor:
+        """The values with `input_dropout`, drawn for the items of all ranks, so that each item's is that of one process."""
+        size = -(-len(batch.candidate_idx_N) // self.trainer.world_size)
+        noise = torch.Generator().manual_seed(batch.noise_seed)
+        shape = (size * self.trainer.world_size, *given.values.shape[1:])
+        kept = torch.rand(shape, generator=noise) >= self.input_dropout
+        own = kept[given.row.cpu() + size * self.trainer.global_rank].to(given.values)
+        return given.values * own / (1 - self.input_dropout)
 
     def fresh(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Steps of the batch's items by the encoders as they stand."""
@@ -95,7 +129,7 @@ class EncoderModule(TwoTowerModule):
         user_BC = self.user_content(batch)
         scale = self.model.content_log_scale.exp()
         scores_BN = scale * (user_BC @ content_NC.T)
-        self._watch(batch, fresh, user_BC.detach(), scores_BN.detach())
+        self._watch(batch, fresh, user_BC, scores_BN)
         for name, steps in fresh.items():
             self.get_buffer(f"feature_{name}")[batch.candidate_idx_N] = steps.detach()
         return scores_BN
@@ -149,11 +183,15 @@ class EncoderModule(TwoTowerModule):
         """Log how far the bank has moved, and whether freshness itself is rewarded.
 
         `fresh_stale_gap` is the mean difference between the scores of the fresh and the stale copy of a positive, in
-        standard deviations of the scores: it grows when the encoder learns to mark what is fresh.
+        standard deviations of the scores: it grows when the encoder learns to mark what is fresh. Both copies go through
+        the heads without dropout, which would differ between them.
         """
-        stale_NC = self.column_content(batch, {})
-        stale_BN = self.model.content_log_scale.exp() * (user_BC @ stale_NC.T)
-        gap = (scores_BN - stale_BN)[batch.target_BN].mean() / scores_BN.std().clamp(min=1e-9)
+        was_training = self.model.training
+        self.model.eval()
+        moved_NC = self.column_content(batch, fresh) - self.column_content(batch, {})
+        self.model.train(was_training)
+        moved_BN = self.model.content_log_scale.exp() * (user_BC @ moved_NC.T)
+        gap = moved_BN[batch.target_BN].mean() / scores_BN.std().clamp(min=1e-9)
         found = {"train/fresh_stale_gap": gap}
         for name, steps in fresh.items():
             old = self.get_buffer(f"feature_{name}")[batch.candidate_idx_N]
@@ -162,10 +200,11 @@ class EncoderModule(TwoTowerModule):
             found[f"train/{name}_bank_cosine"] = cosine[present].mean()
         self.log_dict(found, batch_size=1)
 
-    def on_validation_start(self) -> None:
-        """Encode every item anew."""
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Encode every item anew, by averaged weights where they are averaged, then validate."""
         for name in self.readers.value:
             self._embed(name)
+        super().validation_step(batch, batch_idx)
 
     @torch.no_grad()
     def _embed(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Calibrated:
     objective: float
 
 
-def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, float]]:
+def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, Any]]:
     """Run every stage; the best weights of each, by validation, are where the next starts."""
     summaries = []
     with own_ranks():

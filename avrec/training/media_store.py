@@ -131,9 +131,11 @@ class MediaStore:
         cache = self._cache(encoder, level)
 
         def fill() -> RecordReader:
-            self.fill(encoder, [level])
+            self._fill(encoder, {level: cache})
             return cache.reader(clips.names)
 
+        with first_rank_first():
+            self._fill(encoder, {level: cache})
         return HealingReader(cache, fill)
 
     def _cache(self, encoder: MediaEncoder, level: int) -> RecordCache:
@@ -153,27 +155,29 @@ class MediaStore:
 
     def fill(self, encoder: MediaEncoder, levels: Sequence[int]) -> None:
         """Encode what the caches of these levels lack, all in one pass, in parts that survive a broken run."""
-        clips = self.clips(encoder)
+        self.clips(encoder)
         with first_rank_first():
-            caches = {level: self._cache(encoder, level) for level in sorted(levels)}
-            rows = np.flatnonzero(clips.present)
-            names = np.asarray(clips.names, dtype=object)[rows]
-            missing = np.unique(np.concatenate([cache.missing(list(names)) for cache in caches.values()]))
-            if not len(missing):
-                return
-            began = time.monotonic()
-            with counting(f"encoding {encoder.kind}", len(missing)) as progress, self.rates.preprocessing(encoder):
-                for part in _blocks(missing, PART_BLOCKS * self.batch_items):
-                    found = [
-                        self._climb(encoder, clips, rows[block], caches) for block in _blocks(part, self.batch_items)
-                    ]
-                    for level, cache in caches.items():
-                        values = np.concatenate([one[0][level] for one in found])
-                        cache.append(list(names[part]), values, np.concatenate([one[1] for one in found]))
-                    progress.advance(len(part))
-            self.rates.add("encode", encoder.kind, len(missing), time.monotonic() - began)
-            for cache in caches.values():
-                cache.seal()
+            self._fill(encoder, {level: self._cache(encoder, level) for level in sorted(levels)})
+
+    def _fill(self, encoder: MediaEncoder, caches: Mapping[int, RecordCache]) -> None:
+        """Likewise, by this process alone; the levels ascend."""
+        clips = self.clips(encoder)
+        rows = np.flatnonzero(clips.present)
+        names = np.asarray(clips.names, dtype=object)[rows]
+        missing = np.unique(np.concatenate([cache.missing(list(names)) for cache in caches.values()]))
+        if not len(missing):
+            return
+        began = time.monotonic()
+        with counting(f"encoding {encoder.kind}", len(missing)) as progress, self.rates.preprocessing(encoder):
+            for part in _blocks(missing, PART_BLOCKS * self.batch_items):
+                found = [self._climb(encoder, clips, rows[block], caches) for block in _blocks(part, self.batch_items)]
+                for level, cache in caches.items():
+                    values = np.concatenate([one[0][level] for one in found])
+                    cache.append(list(names[part]), values, np.concatenate([one[1] for one in found]))
+                progress.advance(len(part))
+        self.rates.add("encode", encoder.kind, len(missing), time.monotonic() - began)
+        for cache in caches.values():
+            cache.seal()
 
     def _climb(
         self, encoder: MediaEncoder, clips: ClipReader, rows: Int64, levels: Iterable[int]

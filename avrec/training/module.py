@@ -216,6 +216,13 @@ def _check(weights: LossWeights, model: TwoTower) -> None:
             f"stage: the weight alignment={weights.alignment} aligns sound and picture, but the model has no {absent}. "
             "Set it to 0, or use data that have both."
         )
+    if weights.alignment > 0:
+        widths = {name: model.item_tower.encoders[name].output_dim for name in ALIGNED}
+        if len(set(widths.values())) > 1:
+            raise ConfigError(
+                f"stage: the weight alignment={weights.alignment} compares sound with picture, but their tokens have the widths "
+                f"{widths}. Give both encoders one dim."
+            )
     if weights.uses_content and not model.item_tower.modalities:
         raise ConfigError(
             f"stage: the weights content={weights.content} and joint={weights.joint} train content, but the model has no "

@@ -120,27 +120,44 @@ def counting(label: str, total: int = 0) -> Iterator[Counter]:
 
 
 class StepTimer(Callback):
-    """Measures how long steps wait for data and logs the share."""
+    """Measures how long steps wait for data: a curve of each epoch's share, and the totals of a stage.
+
+    Attributes:
+        handled: pairs of this rank's batches, or items where items are encoded, over all epochs.
+        step_sec: spent in steps.
+        wait_sec: spent waiting for batches.
+        unit: `pairs` or `items`.
+    """
 
     def __init__(self) -> None:
+        self.handled, self.unit = 0, "pairs"
+        self.step_sec = self.wait_sec = 0.0
         self._end_sec: float | None = None
-        self._wait_sec = 0.0
-        self._total_sec = 0.0
+        self._before = (0.0, 0.0)
+
+    @property
+    def wait_share(self) -> float:
+        """Of the time of all steps, what was spent waiting."""
+        return self.wait_sec / max(self.wait_sec + self.step_sec, 1e-9)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         """A batch has arrived."""
         now = time.monotonic()
         if self._end_sec is not None:
-            self._wait_sec += now - self._end_sec
+            self.wait_sec += now - self._end_sec
         self._start_sec = now
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """A step is done."""
         self._end_sec = time.monotonic()
-        self._total_sec += self._end_sec - self._start_sec
+        self.step_sec += self._end_sec - self._start_sec
+        self.unit = "items" if batch.inputs else "pairs"
+        self.handled += len(batch.candidate_idx_N if batch.inputs else batch.user_idx_B)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the share of the epoch's time that was spent waiting for data."""
-        whole = self._wait_sec + self._total_sec
-        pl_module.log("train/data_wait_share", self._wait_sec / max(whole, 1e-9), sync_dist=True)
-        self._end_sec, self._wait_sec, self._total_sec = None, 0.0, 0.0
+        waited, stepped = self.wait_sec - self._before[0], self.step_sec - self._before[1]
+        pl_module.log("train/data_wait_share", waited / max(waited + stepped, 1e-9), sync_dist=True)
+        self._end_sec, self._before = None, (self.wait_sec, self.step_sec)

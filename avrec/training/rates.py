@@ -16,10 +16,12 @@ class Rates:
     Attributes:
         items: {(part, modality): items}.
         seconds: likewise.
+        wait_share: {stage: share of its time that steps waited for data}.
     """
 
     items: dict[tuple[str, str], int] = field(default_factory=dict)
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    wait_share: dict[str, float] = field(default_factory=dict)
 
     def add(self, part: str, modality: str, items: int, seconds: float) -> None:
         """Count what was done; nothing done is not counted."""

@@ -16,6 +16,7 @@ from avrec.core.errors import ConfigError
 from avrec.core.files import check_format_version, read_json, write_json
 from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import PairSampler
+from avrec.models.encoders.base import MediaEncoder
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.batches import BatchLoader, ItemLoader
 from avrec.training.checkpoints import AtomicCheckpointIO, load_tensors
@@ -24,6 +25,7 @@ from avrec.training.encoder_module import EncoderModule, EncoderTraining
 from avrec.training.media_store import MediaStore, media_encoders
 from avrec.training.module import LossWeights, TwoTowerModule
 from avrec.training.optimiser import ParameterGroups
+from avrec.training.progress import StepTimer
 
 EPOCHS_OF_A_STAGE = 1_000_000
 FORMAT_VERSION = 2  # 2: a stage may be undone
@@ -193,7 +195,7 @@ def _set_trainable(model: TwoTower, stage: Stage) -> None:
     """Freeze what the stage leaves alone, pretrained blocks among it, before the fit begins.
 
     Raises:
-        ConfigError: the stage trains an encoder that the model does not have, or ids beside encoders.
+        ConfigError: an encoder has fewer blocks than the stage trains, or a frozen prefix matches nothing.
     """
     encoders = media_encoders(model)
     training = stage.encoders
@@ -203,10 +205,10 @@ def _set_trainable(model: TwoTower, stage: Stage) -> None:
     freeze(model, stage.frozen)
 
 
-def boundaries(model: TwoTower, stages: Sequence[Stage]) -> dict[str, list[int]]:
+def boundaries(encoders: Mapping[str, MediaEncoder], stages: Sequence[Stage]) -> dict[str, list[int]]:
     """{modality: the levels below the first block that a stage trains}, so that they can be stored in one pass."""
     found: dict[str, set[int]] = {}
-    for name, encoder in media_encoders(model).items():
+    for name, encoder in encoders.items():
         for stage in stages:
             encoder.set_trainable(0 if stage.encoders is None else stage.encoders.blocks.get(name, 0))
             found.setdefault(name, set()).add(encoder.boundary_level)
@@ -253,6 +255,10 @@ def _fit(
         val_dataloaders=DataLoader([0], batch_size=None),  # type: ignore[arg-type]
         ckpt_path=str(broken) if broken.exists() else None,
     )
+    for timer in (found for found in callbacks if isinstance(found, StepTimer)):
+        if context.media is not None:
+            context.media.rates.add("step", f"{stage.name}, {timer.unit}", timer.handled, timer.step_sec)
+            context.media.rates.wait_share[stage.name] = timer.wait_share
     return trainer, best
 
 

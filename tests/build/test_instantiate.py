@@ -169,4 +169,6 @@ def test_an_interpolation_that_leads_nowhere_is_named():
 
 def test_trusted_is_true_unless_said():
     assert isinstance(instantiate({"_target_": "avrec.core.ids.IdMap", "ids": ["a"]}), IdMap)
-    assert "may only name avrec.models.*, avrec.core.clips.*" in message({"_target_": "avrec.core.ids.IdMap", "ids": ["a"]}, trusted=False)
+    assert "may only name avrec.models.*, avrec.core.clips.*" in message(
+        {"_target_": "avrec.core.ids.IdMap", "ids": ["a"]}, trusted=False
+    )

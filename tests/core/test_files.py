@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -247,3 +248,15 @@ def test_garbled_bytes_raise_nothing_but_artefact_errors(tmp_path, name, read):
 def test_the_digest_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_of_two_that_write_one_folder_at_once_the_later_stands_whole(tmp_path, monkeypatch):
+    path, really = tmp_path / "folder", Path.exists
+    with files.atomic_folder(path) as early:
+        (early / "who").write_text("early")
+    with files.atomic_folder(path) as late:
+        (late / "who").write_text("late")
+        monkeypatch.setattr(Path, "exists", lambda self: self != path and really(self))
+    monkeypatch.undo()
+    assert (path / "who").read_text() == "late"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

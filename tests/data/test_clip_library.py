@@ -310,6 +310,14 @@ def test_parts_are_stored_by_number_by_size_and_by_age(tmp_path, media, monkeypa
     assert parts() == [1] * 10
 
 
+def test_a_filled_cache_is_sealed(tmp_path, media, monkeypatch):
+    monkeypatch.setattr(clip_batch, "PART_RECORDS", 2)
+    names = [f"f{number}" for number in range(7)]
+    media(**dict.fromkeys(names, "1"))
+    library(tmp_path).fill("audio", names, SOUND)
+    assert len(list((tmp_path / "cache" / "audio" / "parts").iterdir())) == 2
+
+
 def test_what_was_decoded_before_an_interruption_is_kept(tmp_path, media):
     media(a="1", b="2", c="timed_out")
 

@@ -409,6 +409,48 @@ def test_sealing_cuts_into_shards_and_leaves_large_parts_alone(cache, small_bloc
     assert_holds(cache, named(0, 61))
 
 
+def test_sealing_forgets_reasons_that_no_longer_count(cache):
+    cache.append_absent(["a", "b", "b"], ["old", "older", "newer"])
+    cache.append_absent(["a", "c"], ["new", "c is bad"])
+    add(cache, ["c"])
+    reasons = {0: "new", 1: "newer"}
+    assert cache.reader(["a", "b", "c"]).reasons == reasons
+    assert cache.seal() == 3 and cache.reader(["a", "b", "c"]).reasons == reasons
+    (part,) = [record_parts.read_part(path, cache.layout) for path in part_files(cache, "*.parquet")]
+    assert sorted(part.absent["name"].to_pylist()) == ["a", "b"] and part.num_records == 1
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 2**30])
+def test_parts_that_a_sealer_killed_before_it_removed_them_left_go_with_the_next_sealing(
+    tmp_path, cache, small_blocks, shard_bytes
+):
+    for start in range(0, 20, 10):
+        add(cache, named(start, start + 10))
+    shutil.copytree(cache.folder, tmp_path / "before")
+    assert cache.seal() == 2
+    for path in (tmp_path / "before" / "parts").iterdir():
+        shutil.copy(path, cache.folder / "parts")
+    cache = opened(tmp_path)
+    assert_holds(cache, named(0, 20))
+    assert len(part_files(cache)) == 6 and cache.seal(shard_bytes) > 0
+    assert_holds(cache, named(0, 20))
+    sizes = [path.stat().st_size for path in part_files(cache, "*.bin")]
+    assert sum(sizes) == 20 * cache.layout.record_bytes
+
+
+def test_an_index_is_read_once(cache, monkeypatch):
+    add(cache, ["a"])
+    cache.missing(["a"])
+    calls = []
+    monkeypatch.setattr(
+        "avrec.data.record_cache.read_part", lambda *args: calls.append(args) or record_parts.read_part(*args)
+    )
+    cache.missing(["a"])
+    assert calls == []
+    add(cache, ["b"])
+    assert cache.missing(["a", "b"]).tolist() == [] and len(calls) == 1
+
+
 def test_a_reader_outlives_sealing_and_another_cache_object_finds_the_new_parts(tmp_path, cache):
     add(cache, ["a"])
     add(cache, ["b"])

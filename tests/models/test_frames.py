@@ -109,6 +109,14 @@ def test_lite_has_no_gate_to_train_and_an_open_one_is_asked_for():
         encoder.check_loaded(stock)
 
 
+def test_a_lite_whose_gates_are_not_open_is_not_loaded(tmp_path):
+    encoder = lite()
+    stock_of(encoder).save_pretrained(tmp_path)
+    given = EfficientNetEncoder(encoder.checkpoint, str(tmp_path), encoder.spec)
+    with pytest.raises(ConfigError, match=r"block 0 has a squeeze-and-excite that is not open"):
+        given.load_pretrained()
+
+
 def test_what_does_not_fit_is_refused():
     config = transformers.ViTConfig(**VIT).to_dict()
     described = Checkpoint(config, pixels(32), "r")

@@ -195,11 +195,12 @@ def test_a_whole_whisper_gives_its_encoder_quietly(tmp_path, capfd):
     torch.testing.assert_close(encoder.trunk.stem.conv2.weight, model.model.encoder.conv2.weight)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path):
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 4}, {"intermediate_size": 30}])
+def test_weights_that_do_not_fit_are_refused(tmp_path, change):
     save_vit(tmp_path)
     wider = vit().checkpoint
     encoder = ViTEncoder(
-        checkpoint.Checkpoint({**wider.config, "num_hidden_layers": 4, "intermediate_size": 30}, wider.processor, ""),
+        checkpoint.Checkpoint({**wider.config, **change}, wider.processor, ""),
         str(tmp_path),
         CLIP,
     )

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from avrec.training.averaging import EpochAveraging
 from avrec.training.fit import train
 from avrec.training.module import LossWeights
 from avrec.training.optimiser import ParameterGroups
+from avrec.training.ranks import own_ranks
 from avrec.training.scorer import catalogue_features
 from avrec.training.stages import Stage, StageContext, run_stage
+from tests.training.media_world import encoder_stage, make_world, media_context
 from tests.training.world import make_model, randomise
 
 NUM_USERS, NUM_ITEMS, NUM_COLD, BATCH_SIZE = 23, 18, 3, 45
@@ -65,6 +67,7 @@ CASES = {
     for precision in ("32-true", "64-true")
 }
 STAGES = "two stages"
+MEDIA = "media"
 CASES["adam, 64-true"] = Case(*OBJECTIVES["full softmax"], "64-true", torch.optim.Adam)
 
 
@@ -173,12 +176,90 @@ def fit_two_stages(folder: Path, trainer: str) -> Recorder:
     return recorder
 
 
+def media_stages() -> list[Stage]:
+    """Frozen with all losses; the top blocks from caches, noisy, 5 items a batch; one that is undone; all from the media.
+
+    With 2 items a batch some batches have one item, so the second rank has none, and some ranks have items without sound.
+    """
+    optimizer = ParameterGroups(SGD, 0.02, encoder_rate=0.01, layer_decay=0.7, warmup_steps=3)
+    all_losses = LossWeights(id=1.0, content=0.7, joint=0.4, id_dropout=0.0, alignment=0.3)
+    content = LossWeights(id=0.0, content=1.0, alignment=0.3)
+    noisy = {"items_per_batch": 5, "input_dropout": 0.2, "weights": content, "optimizer": optimizer}
+    everything = {"items_per_batch": 2, "weights": all_losses, "optimizer": optimizer, "checkpointing": True}
+    return [
+        Stage("joint", 2, optimizer, all_losses),
+        encoder_stage({"audio": 1, "video": 2}, 2, name="top", min_gain=0.0, **noisy),
+        encoder_stage({"audio": 2}, 1, name="undone", min_gain=0.0, **noisy),
+        encoder_stage({"audio": "all", "video": "all"}, 2, name="full", **everything),
+    ]
+
+
+MEDIA_OBJECTIVES = [0.25, 0.5, 0.5, 0.625, 0.75, 0.75, 0.5, 0.25, 0.875]  # with a start where a stage may be undone
+
+
+class MediaRecorder(Recorder):
+    """Keeps the items that this rank encoded, too, and damages a block of a cache after the first stage."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.encoded: list[tuple[int, int]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: object, outputs: object, batch: object, index: int
+    ) -> None:
+        super().on_train_batch_end(trainer, module, outputs, batch, index)
+        inputs = batch.inputs  # type: ignore[attr-defined]
+        self.encoded.append(tuple(len(inputs[name].row) if name in inputs else -1 for name in ("audio", "video")))
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and type(module).__name__ == "TwoTowerModule":
+            for path in self.folder.glob("cache/encoded/audio-*/parts/*.bin"):
+                content = bytearray(path.read_bytes())
+                content[len(content) // 2] ^= 0x40
+                path.write_bytes(content)
+
+    def after(self, stage: int, state: dict[str, torch.Tensor], bank: dict[str, torch.Tensor]) -> None:
+        """Keep what a stage left."""
+        for kind, values in (("weight", state), ("bank", bank)):
+            self.arrays |= {f"{kind} {stage} {name}": value.numpy().copy() for name, value in values.items()}
+
+    def save(self, path: Path) -> None:
+        self.arrays["encoded"] = np.array(self.encoded)
+        super().save(path)
+
+
+def fit_media(folder: Path, trainer: str) -> MediaRecorder:
+    """The stages of a model that reads media; the ranks share one cache, which they fill at once."""
+    world = make_world(folder, double=True)
+    for name, value in world.catalogue.values.items():  # the trainer doubles a copy of its own
+        world.catalogue.values[name] = value.float()
+    world.store.fill(world.encoder("audio"), [1, 2])
+    node = compose("train", [f"trainer={trainer}"]).trainer
+    recorder = MediaRecorder(folder)
+
+    def make_trainer(**options: object) -> pl.Trainer:
+        return instantiate(node)(precision="64-true", enable_progress_bar=False, **options)
+
+    context = media_context(world, folder, lambda: [recorder], MEDIA_OBJECTIVES)
+    context = replace(context, make_trainer=make_trainer)
+    with own_ranks():
+        for index, stage in enumerate(media_stages()):
+            summary = run_stage(world.model, stage, index, context)
+            recorder.after(index, world.model.state_dict(), world.bank())
+            recorder.arrays[f"undone {index}"] = np.array(summary["undone"])
+    return recorder
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+FITS: dict[str, Callable[[Path, str], Recorder]] = {STAGES: fit_two_stages, MEDIA: fit_media}
 
 
 def main(folder: Path, names: list[str]) -> None:
@@ -188,7 +269,7 @@ def main(folder: Path, names: list[str]) -> None:
     with quiet():
         for name in names:
             work = folder / f"work {name}"
-            recorder = fit_two_stages(work, "ddp") if name == STAGES else fit_case(CASES[name], work, "ddp")
+            recorder = FITS[name](work, "ddp") if name in FITS else fit_case(CASES[name], work, "ddp")
             recorder.save(folder / f"{name} rank {rank}.npz")
 
 

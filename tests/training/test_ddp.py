@@ -16,7 +16,20 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from avrec.data.candidates import FullCatalogue
 from avrec.training.ranks import own_ranks
-from tests.training.ddp_cases import BATCH_SIZE, CASES, STAGES, Recorder, fit_case, quiet, sampler_of, tiny_model, world
+from tests.training.ddp_cases import (
+    BATCH_SIZE,
+    CASES,
+    MEDIA,
+    STAGES,
+    MediaRecorder,
+    Recorder,
+    fit_case,
+    fit_media,
+    quiet,
+    sampler_of,
+    tiny_model,
+    world,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SEC = 100
@@ -63,11 +76,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Array
     @cache
     def folder_of(is_fast: bool) -> Path:
         folder = tmp_path_factory.mktemp("ranks")
-        run_ranks(FAST if is_fast else [*SLOW, STAGES], folder)
+        run_ranks([*FAST, MEDIA] if is_fast else [*SLOW, STAGES], folder)
         return folder
 
     def recorded(name: str) -> list[Arrays]:
-        folder = folder_of(name in FAST)
+        folder = folder_of(name in (*FAST, MEDIA))
         return [dict(np.load(folder / f"{name} rank {rank}.npz")) for rank in range(2)]
 
     return recorded
@@ -149,6 +162,69 @@ def test_a_frozen_stage_and_one_with_dropout_and_averaging_leave_both_ranks_equa
     gradients = {key[12:] for key in first if key.startswith("gradient")}
     assert {"item_table.output_ND", "item_tower.encoders.audio.head.weight"} <= gradients
     assert "item_table.output_ND" not in {key[12:] for key in first if key.startswith("gradient 00")}
+
+
+# --- with encoders: frozen, from caches, undone, and from the media
+
+
+@pytest.fixture(scope="module")
+def media_alone(tmp_path_factory: pytest.TempPathFactory) -> MediaRecorder:
+    """All media stages in this process."""
+    with quiet():
+        return fit_media(tmp_path_factory.mktemp("media"), "cpu")
+
+
+def test_ranks_encode_their_share_of_a_batch_some_of_them_nothing(both, media_alone) -> None:
+    ranks, one = both(MEDIA), media_alone
+    items, whole = [rank["encoded"] for rank in ranks], np.array(one.encoded)
+    assert [len(whole), *map(len, items)] == [29] * 3  # 6 of pairs first, 9 of up to 5 items, 14 of up to 2
+    trained = whole >= 0
+    assert trained.sum(axis=0).tolist() == [23, 20]
+    assert np.array_equal((items[0] + items[1])[trained], whole[trained])
+    assert ((items[0] != items[1]) & trained).sum() > 10
+    assert ((ranks[1]["rows"] == 0) & (items[1] == 0).all(axis=1)).sum() == 2  # a batch of one item
+    lacking = [(rows["rows"] > 0) & (have == 0).any(axis=1) for rows, have in zip(ranks, items, strict=True)]
+    assert sum(found.sum() for found in lacking) >= 4  # items without sound or without pictures
+    assert one.rows == (ranks[0]["rows"] + ranks[1]["rows"]).tolist()
+
+
+def test_losses_and_gradients_with_encoders_are_those_of_one_process(both, media_alone) -> None:
+    ranks, one = both(MEDIA), media_alone
+    assert np.allclose((ranks[0]["losses"] + ranks[1]["losses"]) / 2, one.losses, rtol=1e-9, atol=0)
+    names = [name for name in one.arrays if name.startswith("gradient")]
+    assert len(names) > 1000 and sum(".trunk." in name for name in names) > 400
+    for rank in ranks:
+        assert [name for name in rank if name.startswith("gradient")] == names
+        for name in names:  # the softmax does not change with the bias of the keys, whose gradient is rounding
+            difference, size = np.abs(rank[name] - one.arrays[name]).max(), np.abs(one.arrays[name]).max()
+            assert difference <= 1e-9 * size + 1e-13, name
+
+
+def test_after_each_stage_weights_and_bank_are_those_of_one_process_and_the_same_on_both_ranks(
+    both, media_alone
+) -> None:
+    (first, second), one = both(MEDIA), media_alone
+    for stage in range(4):
+        names = [name for name in one.arrays if name.startswith((f"weight {stage}", f"bank {stage}"))]
+        assert len(names) > 100
+        for name in names:
+            expected = one.arrays[name]
+            assert np.array_equal(first[name], second[name]), name
+            assert np.allclose(first[name], expected, rtol=0, atol=1e-9 * np.abs(expected).max(initial=0)), name
+    moved = {
+        stage: {
+            name.split(" ", 2)[2]
+            for name in first
+            if name.startswith(f"weight {stage} ")
+            and not np.array_equal(first[name], first[name.replace(f"weight {stage}", f"weight {stage - 1}", 1)])
+        }
+        for stage in (1, 2, 3)
+    }
+    trunks = {stage: {name for name in names if ".trunk." in name} for stage, names in moved.items()}
+    assert moved[2] == set() and trunks[1] < trunks[3]
+    assert [bool(first[f"undone {stage}"]) for stage in range(4)] == [False, False, True, False]
+    assert all(np.array_equal(first[f"bank 1 {name}"], first[f"bank 2 {name}"]) for name in ("audio", "video"))
+    assert all(not np.array_equal(first[f"bank 2 {name}"], first[f"bank 3 {name}"]) for name in ("audio", "video"))
 
 
 def test_ranks_end_with_their_job(monkeypatch, tmp_path) -> None:

@@ -15,6 +15,7 @@ from avrec.core.clips import MediaKind, VideoSpec
 from avrec.core.errors import ConfigError, require
 from avrec.models.encoders.base import MediaEncoder, Trunk
 from avrec.models.encoders.checkpoint import Checkpoint
+from avrec.models.encoders.layer import Layer
 
 
 class Pixels(nn.Module):
@@ -178,19 +179,6 @@ class Patches(nn.Module):
     def forward(self, picture_FCHW: Tensor) -> Tensor:
         """(F, 1 + patches, H)."""
         hidden: Tensor = self.embeddings(picture_FCHW, interpolate_pos_encoding=not self.native)
-        return hidden
-
-
-class Layer(nn.Module):
-    """A transformer layer of transformers without a mask."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, hidden_FPH: Tensor) -> Tensor:
-        """(F, 1 + patches, H)."""
-        hidden: Tensor = self.layer(hidden_FPH, None)
         return hidden
 
 

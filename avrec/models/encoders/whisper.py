@@ -16,6 +16,7 @@ from torch.nn import functional
 from avrec.core.clips import AudioSpec, MediaKind
 from avrec.core.errors import ConfigError, require
 from avrec.models.encoders.base import MediaEncoder, Trunk
+from avrec.models.encoders.layer import Layer
 
 
 class LogMel(nn.Module):
@@ -67,19 +68,6 @@ class Stem(nn.Module):
         hidden_XHR = functional.gelu(self.conv1(mel_XMR))
         hidden_XHT = functional.gelu(self.conv2(hidden_XHR))
         return hidden_XHT.transpose(1, 2) + self.positions_TH
-
-
-class Layer(nn.Module):
-    """A transformer layer of transformers without a mask."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, hidden_XTH: Tensor) -> Tensor:
-        """(X, T, H)."""
-        hidden: Tensor = self.layer(hidden_XTH, None)
-        return hidden
 
 
 class WhisperEncoder(MediaEncoder):
