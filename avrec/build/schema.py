@@ -25,6 +25,7 @@ class Calibration(Enum):
 
     overall = "the best validation score"
     cold98 = "the best validation recall on cold items that keeps 98 % of the best validation score"
+    balanced = "the best harmonic mean of validation recall on cold and on warm items"
 
 
 @dataclass

@@ -6,7 +6,7 @@ Axes: B users in a block, N items, W warm items, K cold items, T targets of the 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from avrec.training.scorer import TwoTowerScorer, content_table
 CUTOFF = 20
 LIST = 64
 TARGETS = 512
-Rule = Literal["overall", "cold98"]
+Rule = Literal["overall", "cold98", "balanced"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -252,15 +253,25 @@ def _points(sums: _Sums, setting: OperatingPoint, offsets_O: Tensor) -> list[Fro
 
 
 def choose(points: Sequence[FrontierPoint], rule: Rule) -> FrontierPoint:
-    """`overall`: the best score; `cold98`: the best cold recall among settings that keep 98 % of the best score.
+    """The setting that a rule chooses.
+
+    `overall`: the best score. `cold98`: the best cold recall among settings that keep 98 % of the best score. `balanced`: the
+    best harmonic mean of the recall on cold and on warm items, for catalogues that renew themselves: how many targets are
+    cold grows with the time since training, so the share that validation has says little of later.
 
     Of equals in one number the better in the other is taken.
     """
     best = max(points, key=lambda point: (point.score, point.cold_recall))
     if rule == "overall":
         return best
+    if rule == "balanced":
+        return max(points, key=lambda point: (_harmonic_mean(point.cold_recall, point.warm_recall), point.score))
     near = (point for point in points if point.score >= 0.98 * best.score)
     return max(near, key=lambda point: (point.cold_recall, point.score))
+
+
+def _harmonic_mean(one: float, other: float) -> float:
+    return 2 * one * other / (one + other) if one > 0 and other > 0 else 0.0
 
 
 def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:

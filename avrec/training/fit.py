@@ -13,7 +13,7 @@ from avrec.core.dataset import Dataset
 from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.calibration import CUTOFF, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.calibration import CUTOFF, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
 from avrec.training.media_store import media_encoders
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
@@ -82,7 +82,7 @@ def calibrate(
         point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
         model.set_operating_point(point)
         objective = _score(TwoTowerScorer(model, catalogue), dataset)
-        return Calibrated({"overall": point, "cold98": point}, [], mix, objective)
+        return Calibrated(dict.fromkeys(RULES, point), [], mix, objective)
 
     cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
     known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
@@ -90,7 +90,7 @@ def calibrate(
     model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
     points = frontier(model, catalogue, dataset, cold, grid)
     apply_mix(model, start, whole, mix)
-    chosen = {"overall": choose(points, "overall"), "cold98": choose(points, "cold98")}
+    chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
     return Calibrated(
         {rule: found.point for rule, found in chosen.items()}, pareto(points), mix, chosen["overall"].score

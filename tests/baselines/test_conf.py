@@ -30,7 +30,7 @@ def test_every_baseline_has_a_file():
 def test_the_default_and_every_setting_of_the_grid_can_be_built(path):
     conf = OmegaConf.to_container(OmegaConf.load(path))
     assert set(conf) - {"needs_features"} == {"recommender", "grid"}
-    assert conf.get("needs_features", False) == (path.stem in {"content_knn", "hybrid", "oracle"})
+    assert conf.get("needs_features", False) == (path.stem in {"content_knn", "hybrid"})
     assert hasattr(build(conf["recommender"]), "fit")
     settings = list(itertools.product(*conf["grid"].values()))
     assert len(settings) <= 8

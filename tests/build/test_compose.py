@@ -73,7 +73,7 @@ MISTAKES = {
     ("seed=-1",): "seed: -1 is not between 0 and 4294967295.",
     ("seed=4294967296",): "seed: 4294967296 is not between 0 and 4294967295.",
     ("seed=${nowhere}",): "seed: cannot be resolved: Interpolation key 'nowhere' not found",
-    ("calibration=cold",): "calibration: 'cold' is not one of overall, cold98.",
+    ("calibration=cold",): "calibration: 'cold' is not one of overall, cold98, balanced.",
     ("multirun=perhaps",): "multirun: 'perhaps' is not true or false.",
     ("task_name=../../etc",): "task_name: '../../etc' cannot name a folder. Use letters, digits, '.', '_' and '-',"
     " beginning with a letter or digit.",

@@ -32,4 +32,4 @@ def test_all_problems_at_once():
 
 
 def test_the_two_operating_points():
-    assert [point.name for point in Calibration] == ["overall", "cold98"]
+    assert [point.name for point in Calibration] == ["overall", "cold98", "balanced"]

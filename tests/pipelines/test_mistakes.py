@@ -71,7 +71,7 @@ def test_a_model_file_without_its_record(console, told, run):
 
 def test_an_operating_point_that_does_not_exist(told, run):
     text = told("evaluate", f"ckpt={run.model}", "calibration=cold", code=CONFIG)
-    assert text == "avrec evaluate: calibration: 'cold' is not one of overall, cold98.\n"
+    assert text == "avrec evaluate: calibration: 'cold' is not one of overall, cold98, balanced.\n"
 
 
 def test_a_run_folder_that_belongs_to_another_run(told, data, run):

@@ -210,6 +210,13 @@ def test_overall_is_the_best_score_and_cold98_the_coldest_within_two_percent():
     assert choose([best, outside], "cold98") is best
 
 
+def test_balanced_is_the_best_harmonic_mean_of_cold_and_warm_recall():
+    warm, even, cold = point_of(0.5, 0.1), point_of(0.3, 0.3), point_of(0.1, 0.6)
+    assert choose([warm, cold, even], "balanced") is even
+    assert choose([warm, point_of(0.9, 0.0)], "balanced") is warm
+    assert choose([point_of(0.3, 0.3), better := point_of(0.3, 0.3, ndcg=0.2)], "balanced") is better
+
+
 def test_the_score_is_recall_and_ndcg_over_all_targets():
     recall, ndcg = point_of(0.10, 0.0, 0.01), point_of(0.09, 0.0, 0.03)
     assert choose([recall, ndcg], "overall") is ndcg
@@ -288,4 +295,4 @@ def test_a_model_of_ids_alone_shows_cold_items_last_and_is_measured_so():
     assert found.objective == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-9)
     assert metrics["cold/recall@20"] == 0.0
     assert metrics["warm/recall@20"] > 0.1
-    assert set(found.operating_points) == {"overall", "cold98"}
+    assert set(found.operating_points) == {"overall", "cold98", "balanced"}

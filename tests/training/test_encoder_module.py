@@ -417,7 +417,7 @@ def test_alignment_reaches_both_heads_and_no_item_that_lacks_one(world):
     loss = module.alignment(batch, leaves)
     loss.backward()
     items = batch.candidate_idx_N.tolist()
-    for name, leaf in leaves.items():
+    for leaf in leaves.values():
         touched = {item for place, item in enumerate(items) if leaf.grad[place].any()}
         assert touched == set(items) - set(LACKS["audio"]) - set(LACKS["video"])
     both = [place for place, item in enumerate(items) if item not in {*LACKS["audio"], *LACKS["video"]}]
@@ -531,8 +531,8 @@ def test_rates_fall_from_block_to_block(blocks):
             assert found[name] == 0.2, name
         else:
             assert found[name] == (0.3 if name.startswith("item_table") else 0.1), name
-    depth = 4 if blocks == "all" else blocks
-    assert trunks == ({} if not blocks else dict.fromkeys(("audio", "video"), {0.01 * 0.5**k for k in range(depth)}))
+    rates = {0.01 * 0.5**below for below in range(4 if blocks == "all" else blocks)}
+    assert trunks == ({"audio": rates, "video": rates} if blocks else {})
 
 
 def test_without_a_rate_of_their_own_blocks_learn_as_anything_else():

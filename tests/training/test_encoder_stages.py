@@ -23,6 +23,7 @@ from avrec.training.encoder_module import EncoderModule
 from avrec.training.fit import train
 from avrec.training.media_store import media_encoders
 from avrec.training.module import LossWeights
+from avrec.training.optimiser import ParameterGroups
 from avrec.training.stages import Stage, run_stage
 from tests.models.tiny_encoders import whisper
 from tests.training.media_world import (
@@ -129,11 +130,12 @@ def test_training_encoders_lowers_their_loss(tmp_path):
     world = make_world(tmp_path)
     losses = Losses()
     frozen = [name for name, _ in world.model.named_parameters() if ".trunk." not in name]
+    settings = {"log_every_n_steps": 1, "check_val_every_n_epoch": 40}
     stage = encoder_stage(
-        FULL, 25, items_per_batch=13, users_per_item=8, bank_weight=0.0, frozen=frozen, optimizer=adam()
+        FULL, 40, items_per_batch=13, users_per_item=8, bank_weight=0.0, frozen=frozen, optimizer=adam()
     )
-    run_stage(world.model, stage, 0, media_context(world, tmp_path, lambda: [losses], log_every_n_steps=1))
-    assert np.mean(losses.values[-3:]) < np.mean(losses.values[:3]) - 0.3
+    run_stage(world.model, stage, 0, media_context(world, tmp_path, lambda: [losses], **settings))
+    assert np.mean(losses.values[-5:]) < np.mean(losses.values[:5]) - 0.25
 
 
 @pytest.mark.parametrize("blocks", [TOP, {"audio": 2}, FULL], ids=["top", "audio alone", "full"])
@@ -228,7 +230,7 @@ def test_the_gain_is_measured_from_the_start_of_the_stage(tmp_path):
 # --- broken off
 
 
-def run(folder: Path, *callbacks: Callback, steps=False, objectives=None, epochs=3, **options):
+def run(folder: Path, *callbacks: Callback, steps=False, objectives=None, epochs=3, warm=False, **options):
     """A stage from the top blocks of sound and the media of pictures, with every dropout on; model, bank and summary."""
     world = make_world(folder / "world", dropout=0.3)
     every_step = [ModelCheckpoint(folder / "0_stage", "last", every_n_train_steps=1, enable_version_counter=False)]
@@ -236,6 +238,10 @@ def run(folder: Path, *callbacks: Callback, steps=False, objectives=None, epochs
     if objectives is None:
         context = replace(
             context, validate=lambda model, _: {"objective": float(model.item_table.bias_N.square().sum())}
+        )
+    if warm:
+        options["optimizer"] = ParameterGroups(
+            torch.optim.AdamW, 0.01, encoder_rate=0.005, layer_decay=0.7, warmup_steps=6
         )
     stage = encoder_stage(
         {"audio": 1, "video": "all"}, epochs, LossWeights(0.5, 1.0, 0.3, 0.3, 0.2), input_dropout=0.2, **options
@@ -263,11 +269,11 @@ def assert_as_unbroken(folder: Path, found, **options):
     "moment, steps, options",
     [
         (("batch", 1, 2), False, {}),
-        (("batch", 1, 2), True, {}),
-        (("batch", 0, 1), True, {"optimizer": adam(0.01)}),
-        (("epoch", 2, 0), False, {"averaging": averaged}),
+        (("batch", 1, 1), True, {"warm": True}),
+        pytest.param(("batch", 0, 1), True, {}, marks=pytest.mark.slow),
+        pytest.param(("epoch", 2, 0), False, {"averaging": averaged}, marks=pytest.mark.slow),
         (("batch", 2, 1), True, {"averaging": averaged}),
-        (("validation", 1, 0), False, {"checkpointing": True}),
+        pytest.param(("validation", 1, 0), False, {"checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
 def test_a_broken_stage_ends_as_an_unbroken_one_bank_included(moment, steps, options, tmp_path):
@@ -279,19 +285,6 @@ def test_a_broken_stage_ends_as_an_unbroken_one_bank_included(moment, steps, opt
     if moment[0] == "batch":
         assert next(iter(after.batches)) == (moment[1:] if steps else (moment[1], 0))
     assert_as_unbroken(tmp_path, found, steps=steps, **options)
-
-
-def test_the_warm_up_goes_on_where_it_stood(tmp_path):
-    options = {"optimizer": warm(), "steps": True}
-    with pytest.raises(PulledPlugError):
-        run(tmp_path / "broken", Plug("batch", 0, 2), **options)
-    assert_as_unbroken(tmp_path, run(tmp_path / "broken", **options), **options)
-
-
-def warm():
-    groups = adam(0.01)
-    groups.warmup_steps, groups.encoder_rate, groups.layer_decay = 6, 0.005, 0.7
-    return groups
 
 
 def test_a_broken_stage_that_is_undone_leaves_what_it_started_from(tmp_path):

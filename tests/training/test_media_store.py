@@ -266,13 +266,13 @@ def test_boundaries_are_where_later_stages_start(tmp_path):
     world = make_world(tmp_path)
     joint = make_stage(optimizer=adam())
     one, two = encoder_stage({"audio": 1}), encoder_stage({"audio": 2, "video": "all"})
-    assert boundaries(world.model, [joint, one, two]) == {"audio": [1, 2], "video": [RAW]}
-    assert boundaries(world.model, [joint]) == {"audio": [], "video": []}
+    assert boundaries(media_encoders(world.model), [joint, one, two]) == {"audio": [1, 2], "video": [RAW]}
+    assert boundaries(media_encoders(world.model), [joint]) == {"audio": [], "video": []}
     assert not any(value.requires_grad for name, value in world.model.named_parameters() if ".trunk." in name)
     counts = {name: Counted(world.encoder(name)) for name in ("audio", "video")}
     for path in (tmp_path / "cache" / "encoded").rglob("*.parquet"):
         path.unlink()
-    with_steps(media_dataset(), world.model, world.store, boundaries(world.model, [joint, one, two]))
+    with_steps(media_dataset(), world.model, world.store, boundaries(media_encoders(world.model), [joint, one, two]))
     assert (counts["audio"].items, counts["video"].items) == (15, 16)
     world.store.level(world.encoder("audio"), 2)
     assert counts["audio"].items == 15

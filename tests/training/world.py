@@ -127,7 +127,7 @@ def make_model(
         fused = AttentionFusion(dict.fromkeys(widths, 8), num_heads=2, modality_dropout=dropout)
     else:
         encoders = {name: FeatureEncoder(width) for name, width in widths.items()}
-        fused = ConcatenationFusion(widths, {"audio": 0.5}) if widths else None
+        fused = ConcatenationFusion(widths, {"audio": 0.5} if "audio" in widths else None) if widths else None
     item_tower = ItemTower(encoders, fused, dim)
     model = TwoTower(
         item_tower,
