@@ -38,11 +38,11 @@ class CalibrationGrid:
         offsets: offset of cold items, in spreads of id scores, relative to the median 20th score among warm items.
     """
 
-    kappas: Sequence[float] = (0.0, 1.0, 3.0, 10.0)
+    kappas: Sequence[float] = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
     neighbour_weights: Sequence[float] = (0.0, 0.15, 0.3)
     smoothings: Sequence[float] = (0.0, 0.3, 0.6)
-    offsets: Sequence[float] = tuple(np.linspace(-4.0, 1.0, 61).tolist())
+    offsets: Sequence[float] = tuple(np.linspace(-10.0, 1.0, 133).tolist())
 
 
 @dataclass(frozen=True)
