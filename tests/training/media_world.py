@@ -4,7 +4,7 @@ Axes: N items, C clips of an item.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -262,8 +262,3 @@ def media_context(
         media=world.store,
         make_item_sampler=lambda items, users: item_sampler(world.dataset, items, users),
     )
-
-
-def fresh_store(world: MediaWorld, folder: Path) -> MediaWorld:
-    """The same world with an empty cache elsewhere."""
-    return replace(world, store=MemoryStore(world.dataset, folder, world.store.memory))

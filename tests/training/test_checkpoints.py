@@ -22,7 +22,14 @@ MODELS = "avrec.models."
 CONFIG = {
     "id_dim": 8,
     "modalities": ["visual", "audio"],
-    "encoder": {"_target_": MODELS + "encoders.feature.FeatureEncoder", "_partial_": True, "dim": 8, "dropout": 0.1},
+    "encoder": {
+        "feature": {
+            "_target_": MODELS + "encoders.feature.FeatureEncoder",
+            "_partial_": True,
+            "dim": 8,
+            "dropout": 0.1,
+        }
+    },
     "fusion": {"_target_": MODELS + "fusion.attention.AttentionFusion", "_partial_": True, "num_heads": 2},
     "pooling": {
         "id": {"_target_": MODELS + "pooling.AttentionPooling", "_partial_": True},
@@ -177,7 +184,8 @@ def changed(path, change):
     "target", ["os.system", "avrec.core.files.write_json", "avrec.data.sources.tables.TablesSource"]
 )
 def test_a_foreign_target_in_the_file_is_refused(key, target, written):
-    changed(written, lambda value: value["config"].update({key: {"_target_": target, "_args_": ["touch sprung"]}}))
+    node = {"_target_": target, "_args_": ["touch sprung"]}
+    changed(written, lambda value: value["config"].update({key: {"feature": node} if key == "encoder" else node}))
     with pytest.raises(ConfigError, match=target.rsplit(".", 1)[0].replace(".", r"\.")):
         load(written)
 
@@ -222,7 +230,7 @@ def test_parts_that_do_not_fit_one_another_are_refused(change, written):
 
 def test_another_format_version_is_refused(written):
     changed(written, lambda value: value.update(format_version=99))
-    with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 1"):
+    with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 2"):
         load(written)
 
 

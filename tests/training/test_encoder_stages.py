@@ -24,7 +24,7 @@ from avrec.training.fit import train
 from avrec.training.media_store import media_encoders
 from avrec.training.module import LossWeights
 from avrec.training.optimiser import ParameterGroups
-from avrec.training.stages import Stage, run_stage
+from avrec.training.stages import run_stage
 from tests.models.tiny_encoders import whisper
 from tests.training.media_world import (
     BOTH,
@@ -160,6 +160,22 @@ def test_every_validation_sees_an_exact_bank_and_the_best_is_kept_with_its_weigh
         assert changed.tolist() == expected
     # Nothing is left over from the cache's half precision: the clips themselves give nearly the same.
     assert close(world.bank(), world.exact_bank({}), 0.05)
+
+
+def test_a_bank_in_another_precision_than_the_catalogue_is_validated_as_exactly(tmp_path):
+    world, seen = make_world(tmp_path), []
+
+    def validate(model, weights):
+        assert next(model.parameters()).dtype == torch.float64
+        seen.append(world.bank())
+        assert close(world.bank(), world.exact_bank(levels(TOP)), 2e-3)
+        return {"objective": float(len(seen))}
+
+    context = replace(media_context(world, tmp_path, precision="64-true"), validate=validate)
+    start = world.bank()
+    run_stage(world.model, encoder_stage(TOP, 2), 0, context)
+    assert not close(seen[1], start, 0.02)
+    assert same(world.bank(), seen[1])
 
 
 @pytest.mark.parametrize(
@@ -372,9 +388,3 @@ def test_pseudo_cold_items_are_encoded_for_validation_only(tmp_path):
     run_stage(world.model, encoder_stage(FULL, 2), 0, media_context(world, tmp_path, lambda: [phase]))
     assert phases["train"] == set(range(15)) - {*HELD_OUT, 4}
     assert phases["validate"] == set(range(18)) - {4}
-
-
-def test_a_stage_is_plain_data_until_it_runs():
-    stage = encoder_stage(TOP, 1)
-    assert isinstance(stage, Stage) and stage.encoders is not None
-    assert dict(stage.encoders.blocks) == TOP

@@ -11,6 +11,7 @@ from avrec.baselines.popularity import Popularity
 from avrec.core.dataset import Dataset, Feature
 from avrec.core.interactions import Interactions
 from avrec.data.candidates import FullCatalogue
+from avrec.data.histories import Histories
 from avrec.data.samplers import Batch, PairPolicy, PairSampler
 from avrec.evaluation.evaluate import evaluate
 from avrec.training.averaging import EpochAveraging
@@ -144,12 +145,20 @@ def leaks(batch: Batch) -> int:
     return int(own.any(axis=1).sum())
 
 
-class Leaky(PairSampler):
+class LeakyHistories(Histories):
     """Forgets to take the positive out of the history."""
 
     def _other_events(self, pairs):
         indptr, position = self.train.positions(self.user_idx[pairs])
         return np.repeat(np.arange(len(pairs)), np.diff(indptr)), position
+
+
+class Leaky(PairSampler):
+    """Draws leaky histories."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.histories.__class__ = LeakyHistories
 
 
 def with_time(dataset: Dataset) -> Dataset:

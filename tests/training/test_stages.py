@@ -231,8 +231,8 @@ def test_a_finished_stage_is_loaded_and_not_run(tmp_path):
     assert not same(state_of(again), state_of(model))
     assert run_stage(again, make_stage(), 0, replace(context, make_trainer=refuse)) == summary
     assert same(state_of(again), state_of(model))
-    write_json(done, summary | {"format_version": 2})
-    with pytest.raises(ArtefactError, match=r"done.json: format version 2; this avrec reads version 1"):
+    write_json(done, summary | {"format_version": 1})
+    with pytest.raises(ArtefactError, match=r"done.json: format version 1; this avrec reads version 2"):
         run_stage(again, make_stage(), 0, context)
 
 
