@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from avrec.core.clips import MEDIA_KINDS
 from avrec.core.errors import ConfigError
-from avrec.models.encoders.base import RAW, MediaEncoder
-from avrec.training.batches import LevelInput, TensorBatch
+from avrec.models.encoders.base import MediaEncoder
+from avrec.training.batches import TensorBatch
 from avrec.training.media_store import LevelReader, encode
 from avrec.training.module import Shared, TwoTowerModule
 
@@ -32,8 +32,6 @@ class EncoderTraining:
         users_per_item: P, training events of each item in the batch.
         bank_weight: of a second content loss over the whole bank, whose columns are all equally stale. It reaches only what
             lies above the bank (heads, fusion, pooling) and keeps that from adapting to the few columns of a batch.
-        input_dropout: share of the activations at the boundary that are zeroed while training, so that a few hundred items
-            are not learned by heart; media themselves are left as they are.
         checkpointing: keep the activations of block borders only and compute the others again.
         batch_items: items that are encoded at once where nothing is trained.
 
@@ -45,7 +43,6 @@ class EncoderTraining:
     items_per_batch: int = 32
     users_per_item: int = 8
     bank_weight: float = 1.0
-    input_dropout: float = 0.0
     checkpointing: bool = False
     batch_items: int = 16
 
@@ -81,7 +78,6 @@ class EncoderModule(TwoTowerModule):
         self.readers = Shared(dict(readers))
         self.batch_items = training.batch_items
         self.bank_weight = training.bank_weight
-        self.input_dropout = training.input_dropout
         for name in readers:  # the bank belongs to the state of a broken run
             self._non_persistent_buffers_set.discard(f"feature_{name}")
 
@@ -98,10 +94,7 @@ class EncoderModule(TwoTowerModule):
         bank = self.get_buffer(f"feature_{name}")
         own = bank.new_zeros(-(-count // world), *bank.shape[1:])
         if len(given.row) > 0:
-            values = given.values
-            if self.training and self.input_dropout > 0 and encoder.boundary_level != RAW:
-                values = self._thinned(batch, given)
-            own = own.index_copy(0, given.row, encoder.steps(values, given.valid, encoder.boundary_level).to(own))
+            own = own.index_copy(0, given.row, encoder.steps(given.values, given.valid, encoder.boundary_level).to(own))
         else:  # every rank takes part in the backward pass
             own = own + sum(parameter.sum() for parameter in encoder.trunk.parameters() if parameter.requires_grad) * 0
         if world > 1:
@@ -109,15 +102,6 @@ class EncoderModule(TwoTowerModule):
             assert isinstance(gathered, Tensor)
             own = gathered.flatten(0, 1)
         return own[:count]
-
-    def _thinned(self, batch: TensorBatch, given: LevelInput) -> Tensor:
-        """The values with `input_dropout`, drawn for the items of all ranks, so that each item's is that of one process."""
-        size = -(-len(batch.candidate_idx_N) // self.trainer.world_size)
-        noise = torch.Generator().manual_seed(batch.noise_seed)
-        shape = (size * self.trainer.world_size, *given.values.shape[1:])
-        kept = torch.rand(shape, generator=noise) >= self.input_dropout
-        own = kept[given.row.cpu() + size * self.trainer.global_rank].to(given.values)
-        return given.values * own / (1 - self.input_dropout)
 
     def fresh(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Steps of the batch's items by the encoders as they stand."""

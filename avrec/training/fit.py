@@ -46,8 +46,10 @@ def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> li
     with own_ranks():
         for index, stage in enumerate(stages):
             heading = f"stage {index + 1}/{len(stages)}: {stage.name}"
-            if stage.encoders is not None and not media_encoders(model):
-                rank_zero_only(print)(f"{heading}: left out, the model has no media encoders", flush=True)
+            if stage.encoders is not None and not any(
+                stage.encoders.blocks.get(name, 0) for name in media_encoders(model)
+            ):
+                rank_zero_only(print)(f"{heading}: left out, the model has none of its encoders", flush=True)
                 continue
             rank_zero_only(print)(heading, flush=True)
             summaries.append(run_stage(model, stage, index, context))

@@ -178,19 +178,19 @@ def fit_two_stages(folder: Path, trainer: str) -> Recorder:
 
 
 def media_stages() -> list[Stage]:
-    """Frozen with all losses; the top blocks from caches, noisy, 5 items a batch; one that is undone; all from the media.
+    """Frozen with all losses; the top blocks from caches, 5 items a batch; one that is undone; all from the media.
 
     With 2 items a batch some batches have one item, so the second rank has none, and some ranks have items without sound.
     """
     optimizer = ParameterGroups(SGD, 0.02, encoder_rate=0.01, layer_decay=0.7, warmup_steps=3)
     all_losses = LossWeights(id=1.0, content=0.7, joint=0.4, id_dropout=0.0, alignment=0.3)
     content = LossWeights(id=0.0, content=1.0, alignment=0.3)
-    noisy = {"items_per_batch": 5, "input_dropout": 0.2, "weights": content, "optimizer": optimizer}
+    cached = {"items_per_batch": 5, "weights": content, "optimizer": optimizer}
     everything = {"items_per_batch": 2, "weights": all_losses, "optimizer": optimizer, "checkpointing": True}
     return [
         Stage("joint", 2, optimizer, all_losses),
-        encoder_stage({"audio": 1, "video": 2}, 2, name="top", min_gain=0.0, **noisy),
-        encoder_stage({"audio": 2}, 1, name="undone", min_gain=0.0, **noisy),
+        encoder_stage({"audio": 1, "video": 2}, 2, name="top", min_gain=0.0, **cached),
+        encoder_stage({"audio": 2}, 1, name="undone", min_gain=0.0, **cached),
         encoder_stage({"audio": "all", "video": "all"}, 2, name="full", **everything),
     ]
 

@@ -228,7 +228,7 @@ def encoder_stage(
     blocks: dict[str, object], max_epochs: int = 2, weights: LossWeights = CONTENT, **options: object
 ) -> Stage:
     """A stage of items first, 4 at a time."""
-    keys = ("checkpointing", "bank_weight", "input_dropout", "items_per_batch", "users_per_item")
+    keys = ("checkpointing", "bank_weight", "items_per_batch", "users_per_item")
     training = {key: options.pop(key) for key in keys if key in options}
     sizes = {"items_per_batch": 4, "users_per_item": 3, "batch_items": 5}
     settings = {"name": "stage", "optimizer": ParameterGroups(torch.optim.Adam, 0.01)} | options

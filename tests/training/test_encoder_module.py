@@ -463,47 +463,6 @@ def test_pseudo_cold_items_are_not_aligned(world):
 # --- dropout at the boundary
 
 
-def test_input_dropout_zeroes_its_share_of_cached_activations_while_training_only(world):
-    module = module_of(world, {"audio": 1, "video": "all"}, input_dropout=0.25)
-    seen = {}
-    for name in ("audio", "video"):
-        encoder = world.encoder(name)
-        steps = encoder.steps
-        encoder.steps = lambda values, *rest, name=name, steps=steps: (
-            seen.__setitem__(name, values.clone()) or steps(values, *rest)
-        )
-    batch = whole_batch(module, world)
-    module.train()
-    module.fresh(batch)
-    kept = seen["audio"] != 0
-    assert kept.double().mean().item() == pytest.approx(0.75, abs=0.02)
-    assert torch.allclose(seen["audio"][kept], batch.inputs["audio"].values[kept] / 0.75)
-    assert torch.equal(seen["video"], batch.inputs["video"].values)
-    first = seen["audio"]
-    module.fresh(batch)
-    assert torch.equal(seen["audio"], first)
-    module.fresh(batch._replace(noise_seed=batch.noise_seed + 1))
-    assert not torch.equal(seen["audio"], first)
-    module.eval()
-    module.fresh(batch)
-    assert torch.equal(seen["audio"], batch.inputs["audio"].values)
-
-
-def test_input_dropout_draws_nothing_from_the_common_generator(world):
-    """Ranks have other numbers of items; what is drawn next, for the heads, must be the same on each."""
-    module = module_of(world, {"audio": 1, "video": 1}, input_dropout=0.25)
-    module.train()
-    batch = batch_of(module, world)
-    torch.manual_seed(3)
-    expected = torch.rand(5)
-    torch.manual_seed(3)
-    module.fresh(batch)
-    assert torch.equal(torch.rand(5), expected)
-
-
-# --- rates
-
-
 def rates_of(model, optimizer: torch.optim.Optimizer) -> dict[str, float]:
     names = {id(value): name for name, value in model.named_parameters()}
     return {names[id(value)]: group["lr"] for group in optimizer.param_groups for value in group["params"]}

@@ -259,9 +259,7 @@ def run(folder: Path, *callbacks: Callback, steps=False, objectives=None, epochs
         options["optimizer"] = ParameterGroups(
             torch.optim.AdamW, 0.01, encoder_rate=0.005, layer_decay=0.7, warmup_steps=6
         )
-    stage = encoder_stage(
-        {"audio": 1, "video": "all"}, epochs, LossWeights(0.5, 1.0, 0.3, 0.3, 0.2), input_dropout=0.2, **options
-    )
+    stage = encoder_stage({"audio": 1, "video": "all"}, epochs, LossWeights(0.5, 1.0, 0.3, 0.3, 0.2), **options)
     summary = run_stage(world.model, stage, 0, context)
     return state_of(world.model), world.bank(), summary
 
@@ -349,7 +347,7 @@ def test_a_stage_for_encoders_is_left_out_of_a_model_without_any(tmp_path, capsy
     context = make_context(dataset, model, tmp_path)
     summaries = train(model, [make_stage(max_epochs=1, name="ids"), encoder_stage(TOP, name="top")], context)
     assert len(summaries) == 1
-    assert "stage 2/2: top: left out, the model has no media encoders" in capsys.readouterr().out
+    assert "stage 2/2: top: left out, the model has none of its encoders" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0_ids"]
 
 
