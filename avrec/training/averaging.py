@@ -1,4 +1,4 @@
-"""Weight averaging over epochs (stochastic weight averaging, Izmailov et al. 2018)."""
+"""Weight averaging: over epochs (stochastic weight averaging, Izmailov et al. 2018), or exponentially over steps."""
 
 from typing import Any
 
@@ -36,3 +36,16 @@ class EpochAveraging(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """True after the last step of an epoch."""
         return step_idx is not None and self._is_epoch_end
+
+
+class ExponentialAveraging(WeightAveraging):
+    """The exponentially moving mean of the weights, updated after each step.
+
+    What does not move stays as it is to the last bit, unlike under Lightning's own: caches of frozen encoders stay valid.
+
+    Args:
+        decay: share of the mean that is kept at each step.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__(use_buffers=False, avg_fn=lambda average, current, _: average.lerp(current, 1 - decay))

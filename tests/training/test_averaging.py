@@ -4,12 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from avrec.training.averaging import EpochAveraging
+from avrec.training.averaging import EpochAveraging, ExponentialAveraging
 from avrec.training.checkpoints import load_tensors
 from avrec.training.stages import run_stage
-from tests.training.world import Ends, block_world, make_context, make_model, make_stage, same, state_of
+from tests.training.world import Ends, adam, block_world, make_context, make_model, make_stage, same, state_of
 
 EPOCHS = 5
 OBJECTIVES = (0.1, 0.2, 0.15, 0.4, 0.3)
@@ -86,7 +85,22 @@ def test_an_exponential_moving_average_is_what_validation_sees_and_what_is_kept(
         return {"objective": OBJECTIVES[len(seen) - 1]}
 
     context = make_context(dataset, model, tmp_path, validate=validate, callbacks=lambda: [ends])
-    averaging = partial(EMAWeightAveraging, decay=1.0)  # it never leaves the weights after the first step
+    averaging = partial(ExponentialAveraging, decay=1.0)  # it never leaves the weights after the first step
     run_stage(model, make_stage(max_epochs=EPOCHS, averaging=averaging), 0, context)
     assert same(seen[0], seen[-1]) and same(state_of(model), seen[0])
     assert not same(ends.states[-1], seen[-1])
+
+
+def test_what_does_not_move_keeps_its_last_bit_under_exponential_averaging(tmp_path):
+    dataset = block_world()
+    model = make_model(dataset)
+    before = state_of(model)
+    stage = make_stage(max_epochs=3, optimizer=adam(0.0), averaging=partial(ExponentialAveraging, decay=0.9))
+    run_stage(model, stage, 0, make_context(dataset, model, tmp_path))
+    assert same(state_of(model), before)
+
+
+def test_the_exponential_mean_is_its_formula():
+    average = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    function = ExponentialAveraging(decay=0.75)._kwargs["avg_fn"]
+    assert function(average, torch.tensor([5.0, 2.0]), 3).tolist() == [2.0, -1.0]
