@@ -118,7 +118,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
     """Fit one stage and leave its best weights, by validation, in `model`; a finished stage is loaded, a broken one resumed.
 
     Returns:
-        The objective that was kept and the one at the start, the epochs run, the best epoch, whether the stage was undone.
+        The objective that was kept, the one at the start of a stage that may be undone, the epochs run, the best epoch, whether the stage was undone.
     """
     folder = context.folder / f"{index}_{stage.name}"
     done = folder / "done.json"
@@ -182,7 +182,8 @@ def _kept(
     epoch = int(load_tensors(path)["epoch"])
     if start is None or stage.min_gain is None or objective >= start + stage.min_gain:
         _load_best(model, context.catalogue, path)
-        return {"objective": objective, "best_epoch": epoch, "undone": False, "start_objective": start}
+        known = {} if start is None else {"start_objective": start}
+        return {"objective": objective, "best_epoch": epoch, "undone": False, **known}
     before.restore(model, context.catalogue)
     rank_zero_only(print)(
         f"  stage {stage.name} is undone: its best epoch has the validation objective {objective:.4f}, it started at {start:.4f}",

@@ -64,3 +64,33 @@ def write_tables(folder: Path, permute_test: bool = False) -> list[str]:
         np.save(folder / f"{name}.npy", values.astype(np.float32))
         paths.append(f"+data.features.{name}={folder / f'{name}.npy'}")
     return ["data=tables", *paths]
+
+
+def write_media_tables(folder: Path, num_items: int = 24, num_users: int = 40) -> list[str]:
+    """Somebody's own films with sound and a log in two tables; item 2 names a file that is damaged. Returns the overrides."""
+    from avrec.media.sample.catalogue import Catalogue
+    from avrec.media.sample.users import Audience
+    from avrec.media.sample.writer import write_sample
+
+    catalogue = Catalogue(5, num_items)
+    audience = Audience(catalogue, num_users)
+    write_sample(audience, folder / "my films", num_workers=1)
+    damaged = folder / "my films" / catalogue.paths[2]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    lines, log = ["user_id,item_id,timestamp"], audience.log
+    views = np.flatnonzero(log.event == 0)
+    lines += [
+        f"{audience.user_ids[log.user[at]]},{catalogue.item_ids[log.item[at]]},{log.time_sec[at]}" for at in views
+    ]
+    (folder / "interactions.csv").write_text("\n".join(lines) + "\n")
+    rows = ["item_id,audio,video"]
+    for index, (name, path) in enumerate(zip(catalogue.item_ids, catalogue.paths, strict=True)):
+        has = (catalogue.has_sound[index], catalogue.has_picture[index])
+        rows.append(",".join([name, *(path if present else "" for present in has)]))
+    (folder / "items.csv").write_text("\n".join(rows) + "\n")
+    return [
+        "data=tables",
+        f"data.interactions='{folder / 'interactions.csv'}'",
+        f"data.items='{folder / 'items.csv'}'",
+        f"data.media_root='{folder / 'my films'}'",
+    ]
