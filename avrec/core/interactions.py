@@ -71,6 +71,14 @@ class Interactions:
         """(num_items,) events of each item."""
         return np.bincount(self.item_idx, minlength=self.num_items).astype(np.int64)
 
+    @property
+    def first_timestamps(self) -> Int64:
+        """(num_items,) when each item was first met, the largest number for one that never was; needs timestamps."""
+        assert self.timestamp is not None
+        first = np.full(self.num_items, np.iinfo(np.int64).max)
+        np.minimum.at(first, self.item_idx, self.timestamp)
+        return first
+
     def select(self, keep: Bool) -> "Interactions":
         """The events where `keep` (E,) is true, in the same order."""
         user_idx = self.user_idx[keep]

@@ -1,5 +1,6 @@
 """Clips of a catalogue's media files: decoded once, kept in a record cache, read by item."""
 
+import hashlib
 import json
 import os
 import time
@@ -29,6 +30,7 @@ DECODERS = {
 }  # distribution: module
 DTYPES = {"audio": np.float16, "video": np.uint8}
 LIMITED = frozenset({"too_large", "timed_out", "out_of_memory", "crashed"})  # may end otherwise under other limits
+SAMPLE_BYTES = 4096  # read at three places, which costs about as much as to look the file up
 ENOUGH_BAD = 100  # fewer are all looked for, so that one run names them all
 
 Spec = AudioSpec | VideoSpec
@@ -113,7 +115,8 @@ class ClipReader:
 class ClipLibrary:
     """Decodes media files in child processes and keeps the clips in `folder/audio` and `folder/video`.
 
-    A clip is known by its file's path, size and time of change, so that a changed file is decoded again.
+    A clip is known by its file's path, size, time of change and a sample of its bytes, so that a changed file is decoded again,
+    and so is a file of another media root that looks the same from outside, as files of unpacked archives may.
     """
 
     def __init__(
@@ -192,8 +195,7 @@ class ClipLibrary:
         return ClipReader(cache.reader(of_items), of_items, report, repair)
 
     def _open(self, kind: MediaKind, spec: Spec) -> RecordCache:
-        decoders = {name: _version(name, module) for name, module in DECODERS[kind].items()}
-        key = {"kind": kind, "spec": asdict(spec), "decoder": {"avrec": DECODER_VERSION, **decoders}}
+        key = {"kind": kind, "spec": asdict(spec), "decoder": decoders_of(kind)}
         return RecordCache.open(self._folder / kind, key, spec.shape, DTYPES[kind], spec.num_clips)
 
     def _names(self, kind: MediaKind, paths: Sequence[str | None]) -> tuple[dict[str, str], dict[str, MediaProblem]]:
@@ -201,11 +203,12 @@ class ClipLibrary:
         names, problems = {}, {}
         for path in dict.fromkeys(path for path in paths if path is not None):
             try:
-                found = os.stat(resolve(self._media_root, path))
+                names[path] = f"{plain(path)}|{_look(resolve(self._media_root, path))}"
             except MediaError as error:
                 problems[path] = MediaProblem(path, kind, error.kind, str(error))
-            else:
-                names[path] = f"{plain(path)}|{found.st_size}|{found.st_mtime_ns}"
+            except OSError as error:
+                reason = f"{path!r}: cannot be read ({error.strerror}). Look at its disk."
+                problems[path] = MediaProblem(path, kind, "unreadable", reason)
         return names, problems
 
     def _fill(
@@ -257,6 +260,26 @@ class ClipLibrary:
             told = json.loads(reason)
             if told["class"] in LIMITED and told["limits"] != asdict(self._limits):
                 yield position
+
+
+def decoders_of(kind: MediaKind) -> dict[str, int | str]:
+    """What turns files of a kind into clips, with its versions; what is made of clips depends on it too.
+
+    Raises:
+        MissingExtraError: the extra `decode` is not installed.
+    """
+    return {"avrec": DECODER_VERSION} | {name: _version(name, module) for name, module in DECODERS[kind].items()}
+
+
+def _look(file: Path) -> str:
+    """Size, time of change, and a checksum of the file's first, middle and last bytes."""
+    sample = hashlib.blake2b(digest_size=8)
+    with open(file, "rb", buffering=0) as content:
+        about = os.fstat(content.fileno())
+        for place in (0, about.st_size // 2, max(0, about.st_size - SAMPLE_BYTES)):
+            content.seek(place)
+            sample.update(content.read(SAMPLE_BYTES))
+    return f"{about.st_size}|{about.st_mtime_ns}|{sample.hexdigest()}"
 
 
 def _version(distribution: str, module: str) -> str:

@@ -54,6 +54,7 @@ class ItemsFirstSampler:
         self.seed = seed
         policy = PairPolicy() if policy is None else policy
         self.histories = policy.histories(self.train)
+        self.available_sec = policy.available_sec(self.train)
         self.item_counts = self.train.item_counts
         self.trained = np.flatnonzero(self.item_counts)
         if items_per_batch < 2 or users_per_item < 1 or len(self.trained) < 2:
@@ -88,7 +89,7 @@ class ItemsFirstSampler:
         pairs = self._pairs(items, rng)
         mine = np.isin(self.train.item_idx[pairs], self.items_of(epoch, index, rank, world_size))
         log_q = np.full(len(items), np.log(len(items) / len(self.trained)), np.float32)
-        return batch_of(self.histories, pairs, np.flatnonzero(mine), items, log_q, rng)
+        return batch_of(self.histories, pairs, np.flatnonzero(mine), items, log_q, rng, self.available_sec)
 
     def _pairs(self, items: Int64, rng: np.random.Generator) -> Int64:
         """(B,) positions of up to P events of each item, item by item.

@@ -32,6 +32,9 @@ class Batch:
         log_q: (N,) log of the probability that an item is among the candidates; 0 for a full catalogue.
         target_column: (B,) column of the positive.
         seen_row, seen_column: what the user has in train besides the positive: no negatives.
+        pair_sec: (B,) when each pair happened, and
+        available_sec: (N,) since when each candidate is known: none that nobody had met yet is a negative. Both None where
+            that is not asked for or the log has no time.
         global_size: pairs of all ranks together.
     """
 
@@ -46,6 +49,8 @@ class Batch:
     target_column: Int64
     seen_row: Int64
     seen_column: Int64
+    pair_sec: Int64 | None
+    available_sec: Int64 | None
     global_size: int
 
 
@@ -60,6 +65,8 @@ class PairPolicy:
             items, so that they look like the users one evaluates; None treats all users alike.
         long_user_history: see there.
         history: `before`, `others`, or `auto` (before where there is time).
+        only_available: with timestamps, an item that nobody had met when the pair happened is no negative of it: the user
+            could not have chosen it, and counting it against the item makes whatever is new look unwanted.
     """
 
     max_pairs_per_user: int = 20
@@ -67,10 +74,15 @@ class PairPolicy:
     long_user_items: int | None = None
     long_user_history: tuple[int, int] = (1, 3)
     history: HistoryRule = "auto"
+    only_available: bool = True
 
     def histories(self, train: Interactions) -> Histories:
         """The histories of a log's pairs under this policy."""
         return Histories(train, self.history, self.max_history_items, self.long_user_items, self.long_user_history)
+
+    def available_sec(self, train: Interactions) -> Int64 | None:
+        """(num_items,) since when each item is known, None where that does not matter."""
+        return train.first_timestamps if self.only_available and train.timestamp is not None else None
 
 
 def batch_of(
@@ -80,6 +92,7 @@ def batch_of(
     candidates: Int64,
     log_q: Float32,
     rng: np.random.Generator,
+    available_sec: Int64 | None = None,
 ) -> Batch:
     """One rank's part of the global batch `pairs`: the histories are drawn for all pairs, so that all ranks draw the same.
 
@@ -90,6 +103,7 @@ def batch_of(
         candidates: (N,) distinct sorted items, the positives among them.
         log_q: (N,) see `Batch`.
         rng: keyed by (seed, epoch, index).
+        available_sec: (num_items,) since when each item is known, None where that does not matter.
     """
     train = histories.train
     drawn = histories.draw(pairs, rng)
@@ -112,6 +126,8 @@ def batch_of(
         target_column=column[positive],
         seen_row=seen_row[seen],
         seen_column=seen_column[seen],
+        pair_sec=None if available_sec is None or train.timestamp is None else train.timestamp[pairs[rows]],
+        available_sec=None if available_sec is None else available_sec[candidates],
         global_size=len(pairs),
     )
 
@@ -146,6 +162,7 @@ class PairSampler:
         self.seed = seed
         self.policy = PairPolicy() if policy is None else policy
         self.histories = self.policy.histories(train)
+        self.available_sec = self.policy.available_sec(train)
         self.user_idx = self.histories.user_idx
         self.item_counts = train.item_counts
         cap = self.policy.max_pairs_per_user
@@ -189,4 +206,5 @@ class PairSampler:
         rng = generator(self.seed, epoch, f"batch {index}")
         candidates, inclusion = self.candidates.draw(positives, self.log_miss(len(pairs)), self.item_counts, rng)
         rows = np.arange(rank, len(pairs), world_size)
-        return batch_of(self.histories, pairs, rows, candidates, np.log(inclusion).astype(np.float32), rng)
+        log_q = np.log(inclusion).astype(np.float32)
+        return batch_of(self.histories, pairs, rows, candidates, log_q, rng, self.available_sec)

@@ -33,7 +33,8 @@ class LevelInput(NamedTuple):
 class TensorBatch(NamedTuple):
     """`Batch` as tensors, with the two (B, N) masks that the losses take.
 
-    `noise_seed` decides the dropout of the step, equally on every rank; `inputs` are there when encoders are trained.
+    `pair_sec_B` is there where the time of a pair decides what is a negative; `noise_seed` decides the dropout of the step,
+    equally on every rank; `inputs` are there when encoders are trained.
     """
 
     user_idx_B: Tensor
@@ -47,6 +48,7 @@ class TensorBatch(NamedTuple):
     target_BN: Tensor
     valid_BN: Tensor
     global_size: int
+    pair_sec_B: Tensor | None = None
     noise_seed: int = 0
     inputs: Mapping[str, LevelInput] = MappingProxyType({})
 
@@ -57,6 +59,8 @@ class TensorBatch(NamedTuple):
         target, valid = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
         target[np.arange(shape[0]), batch.target_column] = True
         valid[batch.seen_row, batch.seen_column] = False
+        if batch.pair_sec is not None and batch.available_sec is not None:
+            valid &= batch.available_sec <= batch.pair_sec[:, None]
         return cls(
             torch.from_numpy(batch.user_idx),
             torch.from_numpy(batch.positive),
@@ -69,6 +73,7 @@ class TensorBatch(NamedTuple):
             torch.from_numpy(target),
             torch.from_numpy(valid),
             batch.global_size,
+            None if batch.pair_sec is None else torch.from_numpy(batch.pair_sec),
         )
 
 

@@ -40,7 +40,7 @@ class CollapseMonitor(Callback):
     """After each validation: the mean cosine and the effective rank of the content of up to 2,048 trained items.
 
     A common direction by itself does no harm, since it adds the same to all of a user's scores; together with an objective
-    that has fallen by half it is a collapse.
+    that has fallen by half it is a collapse. The best objective so far belongs to the state of a broken run.
 
     Args:
         stage: its name, for the sentence.
@@ -63,6 +63,19 @@ class CollapseMonitor(Callback):
         self.max_cosine = max_cosine
         self.point_cosine = point_cosine
         self.min_rank = min_rank
+
+    @property
+    def state_key(self) -> str:
+        """Of one stage: a fit may have another monitor beside it."""
+        return self._generate_state_key(stage=self.stage)
+
+    def state_dict(self) -> dict[str, float]:
+        """What later validations are compared with."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Compare with what the broken run had reached."""
+        self.best = float(state_dict["best"])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, and stop a collapsed run.

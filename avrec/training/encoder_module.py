@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional
 
+from avrec.core.arrays import Int64
 from avrec.core.clips import MEDIA_KINDS
 from avrec.core.errors import ConfigError
 from avrec.models.encoders.base import MediaEncoder
@@ -62,13 +63,22 @@ class EncoderModule(TwoTowerModule):
     Args:
         readers: {modality: where its trained part starts from}.
         training: how.
+        available_sec: (A,) since when each item is known, None where that does not matter.
         arguments: those of `TwoTowerModule`.
 
     Raises:
         ConfigError: no loss reaches the encoders.
     """
 
-    def __init__(self, *arguments: Any, readers: Mapping[str, LevelReader], training: EncoderTraining) -> None:
+    available_sec_A: Tensor | None
+
+    def __init__(
+        self,
+        *arguments: Any,
+        readers: Mapping[str, LevelReader],
+        training: EncoderTraining,
+        available_sec: Int64 | None = None,
+    ) -> None:
         super().__init__(*arguments)
         if not self.weights.uses_content:
             raise ConfigError(
@@ -78,6 +88,8 @@ class EncoderModule(TwoTowerModule):
         self.readers = Shared(dict(readers))
         self.batch_items = training.batch_items
         self.bank_weight = training.bank_weight
+        known = None if available_sec is None else torch.from_numpy(available_sec)
+        self.register_buffer("available_sec_A", known, persistent=False)
         for name in readers:  # the bank belongs to the state of a broken run
             self._non_persistent_buffers_set.discard(f"feature_{name}")
 
@@ -128,7 +140,7 @@ class EncoderModule(TwoTowerModule):
     def _bank_loss(self, batch: TensorBatch) -> Tensor:
         """The content loss (B,) of the pairs over at most `MAX_BANK` trained items as the bank holds them.
 
-        What is in a user's history is no negative of his.
+        What is in a user's history is no negative of his, nor what nobody had met yet.
         """
         usable_A = (self.model.item_evidence_N > 0) & self.content_items_A
         items = torch.nonzero(usable_A).flatten()
@@ -145,6 +157,8 @@ class EncoderModule(TwoTowerModule):
         seen_BL = column_A[batch.history_idx_BL].masked_fill(~batch.history_mask_BL, -1)
         valid_BN = torch.ones(len(scores_BN), len(items) + 1, dtype=torch.bool, device=scores_BN.device)
         valid_BN = valid_BN.scatter(1, seen_BL.where(seen_BL >= 0, len(items)), False)[:, :-1]
+        if self.available_sec_A is not None and batch.pair_sec_B is not None:
+            valid_BN = valid_BN & (self.available_sec_A[items] <= batch.pair_sec_B.unsqueeze(1))
         loss_B: Tensor = self.loss(
             scores_BN, target_BN, valid_BN | target_BN, torch.zeros_like(items, dtype=scores_BN.dtype)
         )

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @dataclass
@@ -37,10 +38,10 @@ class Rates:
         began = [0.0]
 
         def before(module: nn.Module, arguments: Any) -> None:
-            began[0] = time.monotonic()
+            began[0] = _now(arguments[0])
 
         def after(module: nn.Module, arguments: Any, output: Any) -> None:
-            self.add("preprocess", kind, len(arguments[0]), time.monotonic() - began[0])
+            self.add("preprocess", kind, len(arguments[0]), _now(output) - began[0])
 
         hooks = [preprocess.register_forward_pre_hook(before), preprocess.register_forward_hook(after)]
         try:
@@ -64,3 +65,10 @@ class Rates:
                 self.items.items(), key=lambda pair: (order.index(pair[0][0]), pair[0][1])
             )
         ]
+
+
+def _now(values: Tensor) -> float:
+    """The clock once these values are there: CUDA computes while Python goes on."""
+    if values.is_cuda:
+        torch.cuda.synchronize(values.device)
+    return time.monotonic()

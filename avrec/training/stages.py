@@ -281,8 +281,8 @@ def _module(
     if not readers:
         return TwoTowerModule(*arguments), BatchLoader(context.sampler, trainer, first_epoch, dtype)
     assert stage.encoders is not None and context.make_item_sampler is not None
-    module = EncoderModule(*arguments, readers=readers, training=stage.encoders)
     sampler = context.make_item_sampler(stage.encoders.items_per_batch, stage.encoders.users_per_item)
+    module = EncoderModule(*arguments, readers=readers, training=stage.encoders, available_sec=sampler.available_sec)
     return module, ItemLoader(sampler, trainer, first_epoch, dtype, readers)
 
 

@@ -13,7 +13,7 @@ import pytest
 from avrec.core.clips import AudioSpec, Clips, VideoSpec
 from avrec.core.errors import ArtefactError, DataError, MissingExtraError
 from avrec.data import clip_batch, clip_library
-from avrec.data.clip_library import ClipLibrary
+from avrec.data.clip_library import ClipLibrary, _look
 from avrec.media.isolation import Outcome
 from avrec.media.limits import Limits
 from avrec.media.problems import PROBLEM_KINDS, MediaError
@@ -125,6 +125,31 @@ def test_a_changed_file_is_decoded_again_and_no_other(tmp_path, media):
     os.utime(root / "b", ns=(before.st_atime_ns, before.st_mtime_ns))
     reader = library(tmp_path).fill("audio", ["a", "b", "c"], SOUND)
     assert decoded() == ["a", "b"] and reader.read(np.arange(3))[0][:, 0, 0].tolist() == [4, 2.5, 3]
+
+
+def test_another_root_with_files_that_look_the_same_from_outside_is_decoded_for_itself(tmp_path, media):
+    """As archives give them: whole seconds, and the same size for the same length."""
+    root, other = media(a="1"), tmp_path / "other"
+    other.mkdir()
+    (other / "a").write_text("2")
+    for folder in (root, other):
+        os.utime(folder / "a", ns=(10**18, 10**18))
+    assert ClipLibrary(root, tmp_path / "cache").fill("audio", ["a"], SOUND).read(np.array([0]))[0].max() == 1
+    assert ClipLibrary(other, tmp_path / "cache").fill("audio", ["a"], SOUND).read(np.array([0]))[0].max() == 2
+
+
+@pytest.mark.parametrize("place", [0, 9_000, 17_999])
+def test_a_change_at_the_beginning_the_middle_or_the_end_is_seen_whatever_the_time_says(place, tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(bytes(18_000))
+    os.utime(file, ns=(10**18, 10**18))
+    before = _look(file)
+    assert _look(file) == before
+    content = bytearray(18_000)
+    content[place] = 1
+    file.write_bytes(content)
+    os.utime(file, ns=(10**18, 10**18))
+    assert _look(file) != before
 
 
 def test_every_problem_is_a_line_also_in_a_second_run_that_decodes_none_of_it(tmp_path, media):

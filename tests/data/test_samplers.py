@@ -7,6 +7,7 @@ from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.data.candidates import FullCatalogue, InBatch, SampledNegatives
 from avrec.data.samplers import PairPolicy, PairSampler
+from avrec.training.batches import TensorBatch
 
 DAY = 86_400
 
@@ -164,3 +165,28 @@ def test_full_catalogue_has_no_correction():
 def test_before_needs_time():
     with pytest.raises(ConfigError, match="needs timestamps, and this log has none"):
         make(log(), history="before")
+
+
+def test_what_nobody_had_met_yet_is_no_negative():
+    train = log(with_time=True)
+    first = {}
+    for item, time in zip(train.item_idx.tolist(), train.timestamp.tolist(), strict=True):
+        first[item] = min(time, first.get(item, time))
+    found = set()
+    for batch in epoch_of(make(train)):
+        valid = TensorBatch.of(batch).valid_BN.numpy()
+        seen = set(zip(batch.seen_row.tolist(), batch.seen_column.tolist(), strict=True))
+        for row, now in enumerate(batch.pair_sec.tolist()):
+            for column, item in enumerate(batch.candidate_idx.tolist()):
+                known = first[item] <= now
+                found.add(known)
+                assert valid[row, column] == (known and (row, column) not in seen)
+            assert valid[row, batch.target_column[row]]
+    assert found == {True, False}
+
+
+@pytest.mark.parametrize(("with_time", "only_available"), [(True, False), (False, True)])
+def test_every_item_is_a_negative_where_that_is_asked_for_or_there_is_no_time(with_time, only_available):
+    batch = make(log(with_time=with_time), only_available=only_available).batch(0, 0)
+    assert batch.pair_sec is None and batch.available_sec is None
+    assert (~TensorBatch.of(batch).valid_BN).sum() == len(batch.seen_row)

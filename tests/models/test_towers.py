@@ -11,7 +11,7 @@ from avrec.models.fusion.attention import AttentionFusion
 from avrec.models.fusion.concatenation import ConcatenationFusion
 from avrec.models.id_table import ItemTable, UserTable
 from avrec.models.item_tower import ItemTower, OperatingPoint
-from avrec.models.pooling import AttentionPooling, NormalizedSum
+from avrec.models.pooling import AttentionPooling, NormalizedSum, RefinedSum
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.models.user_tower import UserTower
 
@@ -23,6 +23,7 @@ POOLINGS = [
     pytest.param(lambda: NormalizedSum(0.5), id="sum"),
     pytest.param(lambda: NormalizedSum(0.0, half_life_days=3.0), id="decayed sum"),
     pytest.param(lambda: AttentionPooling(4), id="attention"),
+    pytest.param(lambda: RefinedSum(4, dropout=0.0), id="refined"),
 ]
 
 
@@ -130,11 +131,12 @@ def test_a_pooling_ignores_padding_and_gives_zero_for_an_empty_history(make):
     torch.testing.assert_close(pooling(vectors[:1, :2], weights[:1, :2], ages[:1, :2], mask[:1, :2]), pooled[:1])
 
 
-def test_untrained_attention_pooling_is_the_normalised_sum():
+@pytest.mark.parametrize("make", [AttentionPooling, RefinedSum])
+def test_an_untrained_pooling_is_the_normalised_sum(make):
     vectors, weights, ages = torch.randn(3, 5, 4), torch.rand(3, 5) + 0.5, torch.zeros(3, 5)
     mask = torch.rand(3, 5) < 0.7
     torch.testing.assert_close(
-        AttentionPooling(4, 0.5)(vectors, weights, ages, mask), NormalizedSum(0.5)(vectors, weights, ages, mask)
+        make(4, 0.5)(vectors, weights, ages, mask), NormalizedSum(0.5)(vectors, weights, ages, mask)
     )
 
 

@@ -215,6 +215,7 @@ def module_of(
         allowed(),
         readers=readers,
         training=EncoderTraining(blocks, **options),
+        available_sec=item_sampler(world.dataset).available_sec,
     )
     module._trainer = type("Alone", (), {"world_size": 1, "global_rank": 0})()
     logged: dict[str, float] = {}

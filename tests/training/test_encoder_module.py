@@ -116,13 +116,25 @@ class Naive:
         losses = []
         for row, positive in enumerate(batch.positive_B.tolist()):
             known = set(self.world.dataset.train.item_idx[self.rows_of(int(batch.user_idx_B[row]))].tolist())
-            columns = [place for place, item in enumerate(items) if item == positive or item not in known]
+            columns = [
+                place
+                for place, item in enumerate(items)
+                if item == positive or (item not in known and item not in self.unmet(batch)[row])
+            ]
             logits = [scores[row, place] - (0 if items[place] == positive else log_q) for place in columns]
             losses.append(torch.logsumexp(torch.stack(logits), 0) - scores[row, items.index(positive)])
         return torch.stack(losses).mean()
 
     def rows_of(self, user: int) -> slice:
         return slice(*self.world.dataset.train.indptr[user : user + 2])
+
+    def unmet(self, batch: TensorBatch) -> list[set[int]]:
+        """What nobody had met when each pair happened."""
+        train, now = self.world.dataset.train, batch.pair_sec_B
+        if now is None:
+            return [set()] * len(batch.user_idx_B)
+        first = {item: train.timestamp[train.item_idx == item].min() for item in np.unique(train.item_idx).tolist()}
+        return [{item for item, since in first.items() if since > time} for time in now.tolist()]
 
     def bank_loss(self, batch: TensorBatch) -> Tensor:
         model = self.world.model
@@ -133,7 +145,9 @@ class Naive:
             history = set(batch.history_idx_BL[row][batch.history_mask_BL[row]].tolist())
             taste = self.taste(batch, row)
             score = {item: model.content_log_scale.exp() * (taste @ columns[item]) for item in items}
-            others = [score[item] for item in items if item not in history - {positive}]
+            others = [
+                score[item] for item in items if item not in history - {positive} and item not in self.unmet(batch)[row]
+            ]
             losses.append(torch.logsumexp(torch.stack(others), 0) - score[positive])
         return torch.stack(losses).mean()
 
@@ -181,6 +195,11 @@ def test_the_bank_loss_is_over_all_trained_items_and_stops_at_the_bank(world):
     assert largest_difference(found, gradients(module, 0.7 * naive.bank_loss(batch))) < 1e-9
     assert not [name for name in found if ".trunk." in name]
     assert [name for name in found if ".head." in name]
+
+
+def test_the_log_of_these_tests_has_items_that_nobody_had_met_yet(world):
+    module = module_of(world, BLOCKS)
+    assert any(Naive(world, BLOCKS, world.bank()).unmet(batch_of(module, world)))
 
 
 def test_a_large_bank_is_drawn_alike_on_every_rank_and_holds_the_batch(world, monkeypatch):

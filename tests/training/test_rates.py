@@ -35,7 +35,7 @@ def test_preprocessing_is_timed_by_itself_and_the_hooks_leave():
         encoder.trunk.preprocess(torch.zeros(3, 2))
     encoder.trunk.preprocess(torch.zeros(5, 2))
     assert rates.items == {("preprocess", "audio"): 3}
-    assert rates.seconds["preprocess", "audio"] >= 0.01
+    assert 0.01 <= rates.seconds["preprocess", "audio"] < 5
 
 
 def test_a_counter_says_what_was_done_with_its_rate(capsys):

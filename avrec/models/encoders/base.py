@@ -30,6 +30,7 @@ from avrec.models.encoders.steps import to_steps
 
 RAW = -1
 MAX_STEPS = 16
+ENCODING_VERSION = 1  # to be raised when `encode` gives other values for the same weights and clips
 SPECS: dict[MediaKind, type] = {"audio": AudioSpec, "video": VideoSpec}
 
 
@@ -275,6 +276,7 @@ class MediaEncoder(nn.Module):
             "encoder": type(self).__name__,
             "clip": asdict(self.spec),
             "level": level,
+            "encoding": ENCODING_VERSION,
         }
         if level == RAW:
             return made
