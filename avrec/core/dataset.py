@@ -12,6 +12,8 @@ from avrec.core.arrays import Bool, Float32, Int64
 from avrec.core.clips import MediaKind
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
+from avrec.core.side import Field, Knowledge, Tags, Texts
+from avrec.core.sparse import SparseRows
 
 HeldOut = Literal["validation", "test"]
 
@@ -48,11 +50,30 @@ class MediaColumn:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Interactions in three parts, ids, side tables, features and media; row i of every item array is `item_idx` i.
+    """Interactions in three parts, ids, side information, features and media; row i of every item array is `item_idx` i.
 
-    `content_hash` is over the columns' values, not over file bytes: equal content has an equal hash on every machine.
-    `social` has the columns `user_idx`, `friend_idx`; `knowledge` the strings `head`, `relation`, `tail`.
-    `media_root` is the folder that the paths in `media` start from, None without media; no hash depends on it.
+    Whatever the source did not have is None or an empty mapping.
+
+    Attributes:
+        name: of the data set.
+        content_hash: over the columns' values, not over file bytes: equal content has an equal hash on every machine.
+        users: the U users.
+        items: the N items.
+        train: events that may be learnt from.
+        validation: events that choices are made on.
+        test: events that are read once.
+        features: modality -> finished vectors.
+        media: kind -> where the items' files are.
+        media_root: the folder that the paths in `media` start from, None without media; no hash depends on it.
+        item_table: every column of the prepared items, as Arrow.
+        user_table: every column of the prepared users.
+        item_tags: (N, T) tags; nothing that a user said of an item he has in validation or test is in it.
+        user_interests: (U, T) tags that users stated, or gave to items; the same tags and the same care.
+        social: (U, U) friends: row = user, column = friend, weight = closeness; in the given direction.
+        knowledge: the graph around the items.
+        item_fields: numeric and categorical fields, made when first asked for.
+        user_fields: likewise.
+        texts: (N,) titles, descriptions, captions ... by the column's name, made when first asked for.
     """
 
     name: str
@@ -67,8 +88,13 @@ class Dataset:
     media_root: str | None = None
     item_table: pa.Table | None = None
     user_table: pa.Table | None = None
-    social: pa.Table | None = None
-    knowledge: pa.Table | None = None
+    social: SparseRows | None = None
+    knowledge: Knowledge | None = None
+    item_tags: Tags | None = None
+    user_interests: Tags | None = None
+    item_fields: Mapping[str, Field] = field(default_factory=dict)
+    user_fields: Mapping[str, Field] = field(default_factory=dict)
+    texts: Mapping[str, Texts] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:

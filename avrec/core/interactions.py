@@ -17,7 +17,9 @@ class Interactions:
         indptr: (num_users + 1,) a user's events are `indptr[u]:indptr[u + 1]`.
         item_idx: (E,) item of each event.
         weight: (E,) strength of each event (1 for a plain view), positive.
-        timestamp: (E,) seconds since 1970 or None when the log has no time.
+        timestamp: (E,) seconds since 1970 or None when the log has no time; of the first event, where several of one user
+            with one item were combined.
+        last_timestamp: (E,) seconds of the last of the combined events; None where nothing was combined.
     """
 
     num_users: int
@@ -26,6 +28,7 @@ class Interactions:
     item_idx: Int64
     weight: Float32
     timestamp: Int64 | None = None
+    last_timestamp: Int64 | None = None
 
     @classmethod
     def from_events(
@@ -36,6 +39,7 @@ class Interactions:
         num_items: int,
         weight: Float32 | None = None,
         timestamp: Int64 | None = None,
+        last_timestamp: Int64 | None = None,
     ) -> "Interactions":
         """Sort events by (user, time, item) and pack them."""
         user_idx = np.asarray(user_idx, np.int64)
@@ -51,6 +55,7 @@ class Interactions:
             item_idx=item_idx[order],
             weight=weight[order],
             timestamp=None if timestamp is None else np.asarray(timestamp, np.int64)[order],
+            last_timestamp=None if last_timestamp is None else np.asarray(last_timestamp, np.int64)[order],
         )
 
     def __len__(self) -> int:
@@ -84,15 +89,21 @@ class Interactions:
         user_idx = self.user_idx[keep]
         indptr = np.zeros(self.num_users + 1, np.int64)
         np.cumsum(np.bincount(user_idx, minlength=self.num_users), out=indptr[1:])
-        timestamp = None if self.timestamp is None else self.timestamp[keep]
-        return Interactions(self.num_users, self.num_items, indptr, self.item_idx[keep], self.weight[keep], timestamp)
+        timestamp, last = (None if times is None else times[keep] for times in (self.timestamp, self.last_timestamp))
+        return Interactions(
+            self.num_users, self.num_items, indptr, self.item_idx[keep], self.weight[keep], timestamp, last
+        )
 
     def merged(self, other: "Interactions") -> "Interactions":
         """The events of both; both must be of the same catalogue."""
         assert (self.num_users, self.num_items) == (other.num_users, other.num_items)
-        timestamp = None
-        if self.timestamp is not None and other.timestamp is not None:
-            timestamp = np.concatenate([self.timestamp, other.timestamp])
+        timestamp, last = (
+            None if mine is None or theirs is None else np.concatenate([mine, theirs])
+            for mine, theirs in (
+                (self.timestamp, other.timestamp),
+                (self.last_timestamp, other.last_timestamp),
+            )
+        )
         return Interactions.from_events(
             np.concatenate([self.user_idx, other.user_idx]),
             np.concatenate([self.item_idx, other.item_idx]),
@@ -100,6 +111,7 @@ class Interactions:
             self.num_items,
             np.concatenate([self.weight, other.weight]),
             timestamp,
+            last,
         )
 
     def positions(self, users: Int64) -> tuple[Int64, Int64]:
@@ -140,3 +152,12 @@ def event_order(user_idx: Int64, item_idx: Int64, timestamp: Int64 | None = None
         packed <<= width
         packed |= key.astype(np.int64) - low
     return np.argsort(packed, kind="stable")
+
+
+def run_starts(*keys: Int64) -> Int64:
+    """Positions at which a combination of sorted keys (E,) first stands."""
+    first = np.zeros(len(keys[0]), np.bool_)
+    first[:1] = True
+    for key in keys:
+        first[1:] |= np.diff(key) != 0
+    return np.flatnonzero(first)

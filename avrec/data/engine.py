@@ -4,9 +4,9 @@ Only integers go in and come out and every order is total, so another Ibis backe
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ibis
 import numpy as np
@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from avrec.core.arrays import Bool
 from avrec.core.errors import DataError
-from avrec.data.layout import PARTS
+from avrec.data.layout import PARTS, WEIGHT_SCALE
 from avrec.data.numbering import Filtered, Numbered
 from avrec.data.options import Duplicates, PrepareOptions
+from avrec.data.repeats import combined
 from avrec.data.splits import Split
 
 EVENT_ORDER = ("timestamp", "event", "weight")
@@ -28,16 +29,19 @@ class SplitLog:
     """Events with their part, and who is left.
 
     Attributes:
-        events: `user`, `item`, `event`, `weight`, `timestamp`, `part`; in no particular order.
+        events: `user`, `item`, `event`, `weight`, `timestamp`, `part`, and `last_timestamp` where events of a log with time
+            were combined; in no particular order.
         keep_users: (users,) true for those who stay in the catalogue.
         keep_items: (items,) likewise.
         filters: what every filter so far removed, in the order in which they ran.
+        combined: numbers about combined events; empty where none were.
     """
 
     events: pa.Table
     keep_users: Bool
     keep_items: Bool
     filters: tuple[Filtered, ...]
+    combined: Mapping[str, int] = field(default_factory=dict)
 
 
 def split_log(numbered: Numbered, split: Split, options: PrepareOptions) -> SplitLog:
@@ -48,25 +52,28 @@ def split_log(numbered: Numbered, split: Split, options: PrepareOptions) -> Spli
     """
     filters = list(numbered.filters)
     with _Engine.started() as engine:
-        events = engine.seen(_with_keys(numbered, split))
-        events, removed = _resolve_duplicates(engine, events, options.duplicates, split.needs_given)
+        given = split.needs_given
+        every = engine.seen(_with_keys(numbered, split))
+        events, removed = _resolve_duplicates(engine, every, options.duplicates, given)
         filters.append(Filtered("duplicates", options.duplicates, rows=removed))
-        events, removed, rounds = _take_core(engine, events, options)
+        events, rare, rounds = _take_core(engine, events, options)
         if not engine.count(events):
-            raise DataError(
-                [f"no event is left after the filters: {_told([*filters, Filtered('k_core', '', removed)])}."]
-            )
+            raise DataError([f"no event is left after the filters: {_told([*filters, Filtered('k_core', '', rare)])}."])
         parts = split.assign(events)
-        log = parts.select(*COLUMNS, part=parts["part"].cast("int8")).to_pyarrow()
+        together = options.duplicates == "sum" and removed > 0
+        columns = (*COLUMNS, "given") if together and given else COLUMNS
+        log, counts = parts.select(*columns, part=parts["part"].cast("int8")).to_pyarrow(), dict[str, int]()
+        if together:
+            log, counts = combined(log, every, len(numbered.users), given, int(options.max_weight * WEIGHT_SCALE))
     keep_users = _still_there(log["user"], len(numbered.users), options.min_user_events)
     keep_items = _still_there(log["item"], len(numbered.items), options.min_item_events)
     if rounds:
         setting = (
             f"min_user_events={options.min_user_events}, min_item_events={options.min_item_events}, {rounds} rounds"
         )
-        filters.append(Filtered("k_core", setting, removed, int((~keep_users).sum()), int((~keep_items).sum())))
+        filters.append(Filtered("k_core", setting, rare, int((~keep_users).sum()), int((~keep_items).sum())))
     _check_parts(log, split)
-    return SplitLog(log, keep_users, keep_items, tuple(filters))
+    return SplitLog(log, keep_users, keep_items, tuple(filters), counts)
 
 
 class _Engine:
@@ -79,6 +86,7 @@ class _Engine:
             autoinstall_known_extensions=False,
             autoload_known_extensions=False,
         )
+        self._connection.raw_sql("SET enable_progress_bar = false")  # ibis switches it on, and it draws on stdout
         self._steps = 0
 
     @classmethod
@@ -122,21 +130,12 @@ def _resolve_duplicates(engine: _Engine, events: ibis.Table, policy: Duplicates,
     before = engine.count(events)
     if engine.count(events.select("user", "item").distinct()) == before:
         return events, 0
-    order = [events[name] for name in (*(("given",) if given else ()), *EVENT_ORDER)]
-    pair = ibis.window(group_by=["user", "item"])
-    ascending = policy == "first"
+    direction = ibis.desc if policy == "last" else ibis.asc
+    order = [direction(events[name]) for name in (*(("given",) if given else ()), *EVENT_ORDER)]
     ranked = events.mutate(
-        rank=ibis.row_number().over(
-            ibis.window(
-                group_by=["user", "item"], order_by=[ibis.asc(key) if ascending else ibis.desc(key) for key in order]
-            )
-        ),
-        total=events["weight"].sum().over(pair).cast("int64"),
+        rank=ibis.row_number().over(ibis.window(group_by=["user", "item"], order_by=order)),
     )
-    kept = ranked.filter(ranked["rank"] == 0)
-    if policy == "sum":
-        kept = kept.mutate(weight=kept["total"])
-    kept = engine.stored(kept.drop("rank", "total"))
+    kept = engine.stored(ranked.filter(ranked["rank"] == 0).drop("rank"))
     return kept, before - engine.count(kept)
 
 

@@ -30,6 +30,7 @@ from avrec.data.layout import (
     table_file,
 )
 from avrec.data.numbering import Numbered
+from avrec.data.side_tables import side_tables
 from avrec.data.sources.base import RawData
 
 
@@ -38,16 +39,18 @@ class Finished:
     """The prepared data set in memory, as it will be written.
 
     Attributes:
-        tables: `interactions`, `users`, `items` and, where they exist, `social` and `knowledge`.
+        tables: `interactions`, `users`, `items` and those of `SideTables`.
         features: modality -> (items, F) float32, zeros where the item lacks it.
         counts: numbers for the manifest.
         media: kind -> numbers for the manifest; empty without media.
+        warnings: lines that tell what was left out of side information.
     """
 
     tables: Mapping[str, pa.Table]
     features: Mapping[str, Float32]
     counts: Mapping[str, Any]
     media: Mapping[MediaKind, Mapping[str, int]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def finish(raw: RawData, numbered: Numbered, log: SplitLog) -> Finished:
@@ -70,18 +73,13 @@ def finish(raw: RawData, numbered: Numbered, log: SplitLog) -> Finished:
         "items": item_table,
     }
     counts = _counts(interactions, len(users), len(items))
-    if raw.social is not None:
-        tables["social"] = _social(users, raw.social)
-        counts["social"] = {
-            "rows": len(tables["social"]),
-            "rows_of_unknown_users": len(raw.social) - len(tables["social"]),
-        }
-    if raw.knowledge is not None:
-        tables["knowledge"] = raw.knowledge.select(["head", "relation", "tail"]).cast(
-            pa.schema([(name, TEXT) for name in ("head", "relation", "tail")])
-        )
-        counts["knowledge"] = {"rows": len(raw.knowledge)}
-    return Finished(tables, features, counts, media)
+    if log.combined:
+        counts["combined"] = dict(log.combined)
+    side = side_tables(raw, numbered, log, users, items)
+    if side.item_entity is not None:
+        entity = pa.array(side.item_entity, mask=side.item_entity < 0)
+        tables["items"] = tables["items"].append_column("entity_idx", entity)
+    return Finished(tables | dict(side.tables), features, counts | dict(side.counts), media, side.warnings)
 
 
 def write(finished: Finished, manifest: Mapping[str, Any], folder: Path) -> None:
@@ -100,6 +98,7 @@ def write(finished: Finished, manifest: Mapping[str, Any], folder: Path) -> None
         "avrec_version": avrec.__version__,
         "weight_scale": WEIGHT_SCALE,
         "counts": dict(finished.counts),
+        "warnings": list(finished.warnings),
         "features": features,
         **({"media": dict(finished.media)} if finished.media else {}),
         "tables": {name: len(table) for name, table in finished.tables.items()},
@@ -126,16 +125,17 @@ def _interactions(log: SplitLog, event_names: IdMap) -> pa.Table:
     order = event_order(user, item, time)
     code = np.asarray(events["event"])[order]
     event = pa.DictionaryArray.from_arrays(pa.array(code, pa.int32(), mask=code < 0), event_names.array)
-    return pa.table(
-        {
-            "user_idx": _new_index(log.keep_users)[user[order]],
-            "item_idx": _new_index(log.keep_items)[item[order]],
-            "event": event,
-            "weight": np.asarray(events["weight"])[order],
-            "timestamp": pa.nulls(len(order), pa.int64()) if time is None else time[order],
-            "split": pa.DictionaryArray.from_arrays(np.asarray(events["part"])[order], pa.array(PARTS, TEXT)),
-        }
-    )
+    columns = {
+        "user_idx": _new_index(log.keep_users)[user[order]],
+        "item_idx": _new_index(log.keep_items)[item[order]],
+        "event": event,
+        "weight": np.asarray(events["weight"])[order],
+        "timestamp": pa.nulls(len(order), pa.int64()) if time is None else time[order],
+        "split": pa.DictionaryArray.from_arrays(np.asarray(events["part"])[order], pa.array(PARTS, TEXT)),
+    }
+    if "last_timestamp" in events.column_names:
+        columns["last_timestamp"] = np.asarray(events["last_timestamp"])[order]
+    return pa.table(columns)
 
 
 def _new_index(keep: Bool) -> Int64:
@@ -166,13 +166,6 @@ def _aligned(items: IdMap, ids: pa.Array, values: np.ndarray) -> tuple[Float32, 
 def _paths(items: IdMap, ids: pa.Array, paths: pa.Array) -> pa.Array:
     """(items,) paths by item_idx, null where absent."""
     return paths.cast(TEXT).take(pc.index_in(items.array, value_set=ids.cast(TEXT)))
-
-
-def _social(users: IdMap, social: pa.Table) -> pa.Table:
-    """Distinct pairs of known users, sorted."""
-    pairs = np.stack([users.index(social["user_id"]), users.index(social["friend_id"])], axis=1)
-    pairs = np.unique(pairs[(pairs >= 0).all(axis=1)], axis=0)
-    return pa.table({"user_idx": pairs[:, 0], "friend_idx": pairs[:, 1]})
 
 
 def _counts(interactions: pa.Table, num_users: int, num_items: int) -> dict[str, Any]:

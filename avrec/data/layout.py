@@ -1,13 +1,17 @@
 """The prepared data set on disk: names, units and versions that its writer and its reader share."""
 
+from typing import Literal
+
 from avrec.core.clips import MediaKind
 
+FieldKind = Literal["numeric", "category", "text", "tags", "ignore"]
+
 KIND = "avrec prepared data set"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: tags, friends with weights, a numbered graph, kinds of fields, combined events
 MANIFEST = "manifest.json"
 PARTS = ("train", "validation", "test")
 WEIGHT_SCALE = 1_000_000  # weights are whole millionths: their sums are exact in any order and in every engine
-RESERVED_COLUMNS = ("user_idx", "item_idx")
+RESERVED_COLUMNS = ("user_idx", "item_idx", "entity_idx")
 
 
 def table_file(name: str) -> str:

@@ -1,6 +1,7 @@
 """Text to numbers, once and for every engine: ids in the order of their UTF-8 bytes, weights as scaled integers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ class Numbered:
         events: `user` and `item` int32, `event` int32 (-1 for none), `weight` int64 in units of 1 / WEIGHT_SCALE,
             `timestamp` int64 or null, `given` int8 (index in PARTS, -1 for none).
         filters: what the row-wise filters removed.
+        behaviours: event -> its `rows` in the whole log, and its `weight`.
         added_users: users of the log that the users table lacked, 0 without such a table.
         added_items: items that the items table lacked, 0 without such a table.
     """
@@ -53,6 +55,7 @@ class Numbered:
     event_names: IdMap
     events: pa.Table
     filters: tuple[Filtered, ...] = ()
+    behaviours: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     added_users: int = 0
     added_items: int = 0
 
@@ -74,26 +77,30 @@ def number(raw: RawData, options: PrepareOptions) -> Numbered:
                 "user": users.index(log["user_id"]).astype(np.int32),
                 "item": items.index(log["item_id"]).astype(np.int32),
                 "event": event.astype(np.int32),
-                "weight": _weights(log["value"], event, names, options),
+                "weight": _weights(log, event, names, options),
                 "timestamp": log["timestamp"],
                 "given": IdMap(PARTS).index(log["split"]).astype(np.int8),
             }
         ),
         filters=tuple(filters),
+        behaviours=_behaviours(raw.interactions, options),
         added_users=len(users) - len(raw.users) if raw.users is not None else 0,
         added_items=max(0, len(items) - len(raw.items)) if len(raw.items) else 0,
     )
 
 
 def kept_rows(log: pa.Table, options: PrepareOptions) -> Bool:
-    """(rows,) false for events that `drop_events` or `min_value` leave out."""
-    return _not_dropped(log, options) & _enough(log, options)
+    """(rows,) false for events that are no sign of liking, or that `min_value` leaves out."""
+    return _is_sign(log, options) & _was_watched(log) & _enough(log, options)
 
 
-def _not_dropped(log: pa.Table, options: PrepareOptions) -> Bool:
-    if not options.drop_events:
-        return np.ones(len(log), np.bool_)
-    return ~truth(pc.is_in(log["event"], value_set=pa.array(options.drop_events, TEXT)))
+def _is_sign(log: pa.Table, options: PrepareOptions) -> Bool:
+    none = [name for name in pc.drop_null(pc.unique(log["event"])).to_pylist() if not options.weight_of(name)]
+    return ~truth(pc.is_in(log["event"], value_set=pa.array(none, TEXT)))
+
+
+def _was_watched(log: pa.Table) -> Bool:
+    return ~truth(pc.equal(log["watch_share"], 0.0))
 
 
 def _enough(log: pa.Table, options: PrepareOptions) -> Bool:
@@ -110,8 +117,12 @@ def _row_filters(raw: RawData, items: IdMap, options: PrepareOptions) -> tuple[B
         known = truth(pc.is_in(log["item_id"], value_set=items.array))
         strangers = len(pc.unique(log["item_id"].filter(pa.array(~known))))
         steps.append(("unknown_items", f"drop; {strangers} ids are not in {raw.place('items').name}", known))
-    if options.drop_events:
-        steps.append(("drop_events", ", ".join(options.drop_events), _not_dropped(log, options)))
+    is_sign = _is_sign(log, options)
+    if not is_sign.all():
+        names = sorted(pc.unique(log["event"].filter(pa.array(~is_sign))).to_pylist())
+        steps.append(("no_sign", f"weight 0: {', '.join(names)}", is_sign))
+    if log["watch_share"].null_count < len(log):
+        steps.append(("not_watched", "watch_share 0", _was_watched(log)))
     if options.min_value is not None:
         steps.append(("min_value", str(options.min_value), _enough(log, options)))
     keep = np.ones(len(log), np.bool_)
@@ -141,12 +152,21 @@ def _joined(*columns: pa.Array | pa.ChunkedArray | None) -> pa.Array:
     return pc.unique(pa.concat_arrays(distinct))
 
 
-def _weights(value: pa.ChunkedArray, event: Int64, names: IdMap, options: PrepareOptions) -> Int64:
-    """(events,) whole units of 1 / WEIGHT_SCALE, at least one."""
-    weight: Float64 = np.ones(len(event))
-    if options.event_weights:
-        weight = np.array([options.event_weights[name] for name in names.array.to_pylist()])[event]
+def _weights(log: pa.Table, event: Int64, names: IdMap, options: PrepareOptions) -> Int64:
+    """(events,) whole units of 1 / WEIGHT_SCALE, at least one and at most `max_weight`."""
+    of_name = np.array([options.weight_of(name) for name in names.array.to_pylist()] + [1.0])
+    weight: Float64 = of_name[event]  # an event without a name is -1, hence the last
+    if log["watch_share"].null_count < len(log):
+        weight = weight * np.asarray(pc.fill_null(log["watch_share"], 1.0))
     if options.value_weight != "ignore":
-        values = np.asarray(value)
+        values = np.asarray(log["value"])
         weight = weight * (values if options.value_weight == "linear" else np.log1p(values))
-    return np.maximum(np.rint(weight * WEIGHT_SCALE), 1).astype(np.int64)
+    units: Int64 = np.rint(np.minimum(weight, options.max_weight) * WEIGHT_SCALE).astype(np.int64)
+    return np.maximum(units, 1)
+
+
+def _behaviours(log: pa.Table, options: PrepareOptions) -> dict[str, dict[str, float]]:
+    """What each event of the whole log weighs, and how often it occurs; "" is an event without a name."""
+    counted = log.select(["event"]).group_by("event").aggregate([([], "count_all")])
+    rows = {row["event"] or "": row["count_all"] for row in counted.to_pylist()}
+    return {name: {"rows": rows[name], "weight": options.weight_of(name)} for name in sorted(rows)}

@@ -81,6 +81,7 @@ def _manifest(raw: RawData, numbered: Numbered, log: SplitLog, rows_read: int) -
         "name": raw.name,
         "source": dict(raw.origin),
         "filters": [asdict(removed) for removed in log.filters],
+        "behaviours": {name: dict(about) for name, about in numbered.behaviours.items()},
         "added": {"users": numbered.added_users, "items": numbered.added_items},
         "lineage": steps,
     }

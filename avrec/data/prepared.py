@@ -27,14 +27,13 @@ from avrec.data.layout import (
     presence_column,
     table_file,
 )
+from avrec.data.side_reader import AGAIN, SIDE_COLUMNS, read_side
 
-AGAIN = "Prepare the data again."
 COLUMNS = {
     "interactions": ["user_idx", "item_idx", "event", "weight", "timestamp", "split"],
     "users": ["user_idx", "user_id"],
     "items": ["item_idx", "item_id"],
-    "social": ["user_idx", "friend_idx"],
-    "knowledge": ["head", "relation", "tail"],
+    **SIDE_COLUMNS,
 }
 
 
@@ -72,8 +71,7 @@ def load_dataset(folder: str | Path, verify: bool = True, media_root: str | Path
         media_root=str(media_root or manifest["media_root"]) if media else None,
         item_table=tables["items"],
         user_table=tables["users"],
-        social=tables.get("social"),
-        knowledge=tables.get("knowledge"),
+        **read_side(folder, tables, len(users), len(items)),
     )
 
 
@@ -83,6 +81,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
         raise ArtefactError(
             f"{path}: not the manifest of a prepared data set. Give a folder that `avrec prepare` wrote."
+        )
+    found = manifest.get("format_version")
+    if isinstance(found, int) and found < FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path}: format version {found}, written by an older avrec; this one reads version {FORMAT_VERSION}, which has "
+            f"tags, friends, a graph and kinds of fields. {AGAIN}"
         )
     check_format_version(manifest, path, FORMAT_VERSION)
     kinds: Mapping[str, type] = {
@@ -170,6 +174,9 @@ def _parts(path: Path, table: pa.Table, num_users: int, num_items: int) -> dict[
     user, item, weight = (_integers(path, table, name) for name in ("user_idx", "item_idx", "weight"))
     timed = table["timestamp"].null_count < len(table)
     time = _integers(path, table, "timestamp") if timed else None
+    last = _integers(path, table, "last_timestamp") if "last_timestamp" in table.column_names else None
+    if last is not None and (time is None or (last < time).any()):
+        raise ArtefactError(f"{path}: last_timestamp is before timestamp. {AGAIN}")
     for name, index, size in (("user_idx", user, num_users), ("item_idx", item, num_items)):
         if len(index) and not (0 <= index.min() and index.max() < size):
             raise ArtefactError(f"{path}: {name} is outside 0 to {size - 1}. {AGAIN}")
@@ -182,10 +189,10 @@ def _parts(path: Path, table: pa.Table, num_users: int, num_items: int) -> dict[
         raise ArtefactError(f"{path}: split holds something besides {', '.join(PARTS)}. {AGAIN}")
     part = np.asarray(code)
     scaled = (weight / WEIGHT_SCALE).astype(np.float32)
-    return {
-        name: _packed(part == number, user, item, scaled, time, num_users, num_items)
-        for number, name in enumerate(PARTS)
-    }
+    indptr = np.zeros(num_users + 1, np.int64)
+    np.cumsum(np.bincount(user, minlength=num_users), out=indptr[1:])
+    every = Interactions(num_users, num_items, indptr, item, scaled, time, last)
+    return {name: every.select(part == number) for number, name in enumerate(PARTS)}
 
 
 def _in_order(user: Int64, time: Int64 | None, item: Int64) -> bool:
@@ -196,12 +203,3 @@ def _in_order(user: Int64, time: Int64 | None, item: Int64) -> bool:
         later = (step > 0) | ((step == 0) & later)
     next_user = np.diff(user)
     return bool(np.all((next_user > 0) | ((next_user == 0) & later)))
-
-
-def _packed(
-    keep: Bool, user: Int64, item: Int64, weight: Float32, time: Int64 | None, num_users: int, num_items: int
-) -> Interactions:
-    indptr = np.zeros(num_users + 1, np.int64)
-    np.cumsum(np.bincount(user[keep], minlength=num_users), out=indptr[1:])
-    stamps = None if time is None else time[keep]
-    return Interactions(num_users, num_items, indptr, item[keep], weight[keep], stamps)

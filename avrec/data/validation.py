@@ -15,8 +15,9 @@ from avrec.data.content_hash import is_storable
 from avrec.data.layout import PARTS, RESERVED_COLUMNS, path_column, presence_column
 from avrec.data.media_paths import check_media
 from avrec.data.numbering import kept_rows
-from avrec.data.options import PrepareOptions
+from avrec.data.options import MAX_WEIGHT, PrepareOptions
 from avrec.data.problems import MAX_SHOWN, Place, Problems, did_you_mean, shown
+from avrec.data.side_validation import check_side
 from avrec.data.sources.base import EVENT_COLUMNS, RawData
 from avrec.data.splits import Split
 
@@ -32,7 +33,6 @@ ID_FAULTS: tuple[tuple[Find, str], ...] = (
         "an id that went through a column of floats. Write ids as text or as whole numbers.",
     ),
 )
-MAX_VALUE = 1e12  # its weight still fits the integer scale
 
 
 def check(
@@ -68,6 +68,7 @@ def check(
     _check_unknown_items(raw, options, problems)
     for modality, (ids, values) in raw.features.items():
         _check_feature(modality, ids, values, raw.place(modality), problems)
+    check_side(raw, problems)
     missing = check_media(raw, problems)
     problems.raise_any()
     return missing
@@ -124,18 +125,20 @@ def _check_side_table(
 
 
 def _check_names(raw: RawData, options: PrepareOptions, problems: Problems) -> None:
-    """Events without a weight, and options that name an event which never occurs."""
+    """Events without a weight, and options that name an event which never occurs; the default weights fit any log."""
+    if options.behaviour_weights is None:
+        return
     place, events = raw.place("interactions"), raw.interactions["event"]
     names = sorted(pc.drop_null(pc.unique(events)).to_pylist())
-    for event in (*options.event_weights, *options.drop_events):
+    for event in options.behaviour_weights:
         if event not in names:
             guess = did_you_mean(event, names)
-            problems.add(place, f"no event is {event!r}, which the options name; there are {names}.{guess}")
-    if not options.event_weights:
-        return
-    known = pa.array([*options.event_weights, *options.drop_events], TEXT)
-    unweighted = truth(pc.invert(pc.is_in(events, value_set=known)))
-    advice = f"has no weight. Name it in event_weights (they name {sorted(options.event_weights)}) or in drop_events."
+            problems.add(place, f"no event is {event!r}, which behaviour_weights names; there are {names}.{guess}")
+    unweighted = truth(pc.invert(pc.is_in(events, value_set=pa.array(list(options.behaviour_weights), TEXT))))
+    advice = (
+        f"has no weight. Name it in behaviour_weights (they name {sorted(options.behaviour_weights)}), with 0 if it is no "
+        "sign of liking."
+    )
     problems.rows(place, "event", unweighted, events, advice)
 
 
@@ -148,11 +151,15 @@ def _check_values(raw: RawData, options: PrepareOptions, problems: Problems) -> 
         values,
         "expected a finite number. Fix the row or drop it.",
     )
+    share = raw.interactions["watch_share"]
+    outside = pc.invert(pc.and_(pc.greater_equal(share, 0.0), pc.less_equal(share, 1.0)))  # NaN is outside
+    advice = "expected the watched share of the item, 0 to 1. Fix the row, or leave the cell empty."
+    problems.rows(place, "watch_share", truth(outside), share, advice)
     if options.min_value is not None:
         empty = truth(pc.is_null(values)) & kept_rows(raw.interactions, replace(options, min_value=None))
         problems.rows(place, "value", empty, values, "min_value needs a value. Fix the row or drop it.")
     if options.value_weight != "ignore":
-        unusable = pc.or_(pc.less_equal(values, 0.0), pc.greater(values, MAX_VALUE))
+        unusable = pc.or_(pc.less_equal(values, 0.0), pc.greater(values, MAX_WEIGHT))
         bad = truth(pc.fill_null(pc.and_(unusable, pc.is_finite(values)), True)) & kept_rows(raw.interactions, options)
         advice = f"value_weight={options.value_weight} needs a number over 0, at most 1e12. Fix the row or drop it."
         problems.rows(place, "value", bad, values, advice)

@@ -11,7 +11,7 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError, ConfigError
 from avrec.core.files import read_json
-from avrec.data.layout import MANIFEST, PARTS
+from avrec.data.layout import FORMAT_VERSION, MANIFEST, PARTS
 from avrec.data.prepare import prepare
 from avrec.data.prepared import load_dataset
 
@@ -41,6 +41,7 @@ def run(config: DictConfig) -> Path:
         print(f"  {about['items']:,} items with {kind}")
     for lines in manifest.get("missing_media", {}).values():
         print("\n".join(f"  {line}" for line in lines))
+    print("".join(f"  {line}\n" for line in manifest["warnings"]), end="")
     print("next: avrec train data=prepared data.path=" + str(folder))
     return folder
 
@@ -58,7 +59,7 @@ def prepared_folder(config: DictConfig) -> Path:
         return Path(node.path)
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
-    text = json.dumps([plain, _stamps(plain)], sort_keys=True, default=str)
+    text = json.dumps([FORMAT_VERSION, plain, _stamps(plain)], sort_keys=True, default=str)
     folder = Path(config.data_dir) / f"{node.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not (folder / MANIFEST).is_file():
         print(f"preparing {node.name} into {folder}", flush=True)

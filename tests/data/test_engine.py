@@ -6,7 +6,7 @@ import pytest
 from avrec.core.errors import DataError
 from avrec.data.options import PrepareOptions
 from avrec.data.prepare import prepare
-from avrec.data.splits import GivenSplit, RandomSplit, UserTimeSplit
+from avrec.data.splits import GivenSplit, RandomSplit
 
 ALL_TRAIN = RandomSplit(0.0, 0.0)
 
@@ -24,30 +24,33 @@ TWICE = [
 WEIGHTS = {"view": 1.0, "like": 2.0, "share": 4.0}
 
 
-@pytest.mark.parametrize(("policy", "day", "weight"), [("first", 1, 1.0), ("last", 3, 4.0), ("sum", 3, 7.0)])
-def test_duplicates(make_dataset, tmp_path, policy, day, weight):
-    dataset = make_dataset(TWICE, ALL_TRAIN, PrepareOptions(event_weights=WEIGHTS, duplicates=policy))
+@pytest.mark.parametrize(
+    ("policy", "day", "weight", "last"), [("first", 1, 1.0, None), ("last", 3, 4.0, None), ("sum", 1, 7.0, 3)]
+)
+def test_duplicates(make_dataset, tmp_path, policy, day, weight, last):
+    dataset = make_dataset(TWICE, ALL_TRAIN, PrepareOptions(behaviour_weights=WEIGHTS, duplicates=policy))
     train = dataset.train
     assert dataset.items.ids(train.item_idx) == (["a", "b"] if day == 1 else ["b", "a"])
     at = dataset.items.ids(train.item_idx).index("a")
     assert train.weight[at] == weight and train.timestamp[at] == 1_600_000_000 + day * 86_400
+    if last is None:
+        assert train.last_timestamp is None
+    else:
+        assert train.last_timestamp[at] == 1_600_000_000 + last * 86_400
+        assert train.last_timestamp[1 - at] == train.timestamp[1 - at]
     removed = {step["name"]: step["rows"] for step in manifest_of(tmp_path / "prepared")["filters"]}
     assert removed == {"duplicates": 2}
 
 
-def test_a_summed_pair_stands_in_its_last_part_only(make_dataset, parts_of):
-    rows = [{"user_id": "u", "item_id": "a", "day": day} for day in (1, 9)]
-    rows += [{"user_id": "u", "item_id": f"b{day}", "day": day} for day in range(2, 8)]
-    parts = parts_of(make_dataset(rows, UserTimeSplit(0.0, 0.2), PrepareOptions(duplicates="sum")))
-    assert parts["test"] == [("u", "a")] and ("u", "a") not in parts["train"]
-
-
-@pytest.mark.parametrize(("policy", "part"), [("first", "train"), ("last", "test"), ("sum", "test")])
+@pytest.mark.parametrize(("policy", "part"), [("first", "train"), ("last", "test"), ("sum", "train")])
 def test_duplicates_over_given_parts(make_dataset, parts_of, policy, part):
-    rows = [{"user_id": "u", "item_id": "a", "split": name} for name in ("test", "train")]
+    rows = [{"user_id": "u", "item_id": "a", "split": name} for name in ("test", "train", "train")]
     rows += [{"user_id": "v", "item_id": "a", "split": "train"}, {"user_id": "v", "item_id": "b", "split": "test"}]
-    parts = parts_of(make_dataset(rows, GivenSplit(), PrepareOptions(duplicates=policy)))
+    dataset = make_dataset(rows, GivenSplit(), PrepareOptions(duplicates=policy))
+    parts = parts_of(dataset)
     assert ("u", "a") in parts[part] and sum(len(pairs) for pairs in parts.values()) == 3
+    if policy == "sum":  # the event that was given to the test part is not in it
+        assert dataset.train.weight.tolist() == [2.0, 1.0]
 
 
 CASCADE = [  # item c has one event; without it u3 has one; without u3 item b has one; only u1, u2 and a, d stay

@@ -66,7 +66,7 @@ def rich_source(make_source):
 
 
 OPTIONS = PrepareOptions(
-    event_weights={"view": 1, "like": 3}, value_weight="log1p", duplicates="sum", min_user_events=3
+    behaviour_weights={"view": 1, "like": 3}, value_weight="log1p", duplicates="sum", min_user_events=3
 )
 
 
@@ -84,12 +84,12 @@ def test_round_trip(rich_source, tmp_path):
     ids, vectors = rich_source().read().features["audio"]
     np.testing.assert_array_equal(feature.values[dataset.items.index(ids)], vectors)
     one, two = dataset.users.index(["u1", "u2"])
-    assert dataset.social.to_pylist() == [
-        {"user_idx": one, "friend_idx": two},
-        {"user_idx": two, "friend_idx": one},
+    assert sorted(zip(dataset.social.row, dataset.social.column, strict=True)) == sorted([(one, two), (two, one)])
+    assert dataset.knowledge.entities.ids(dataset.knowledge.tail) == ["x", "y"]
+    assert manifest["counts"]["social"]["rows"] == 2 and manifest["counts"]["social"]["rows_of_unknown_users"] == 1
+    assert manifest["warnings"] == [
+        "social: 1 of 3 rows name a user who is not in the catalogue and were left out. The first is 'stranger'."
     ]
-    assert dataset.knowledge["tail"].to_pylist() == ["x", "y"]
-    assert manifest["counts"]["social"] == {"rows": 2, "rows_of_unknown_users": 1}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -143,7 +143,7 @@ def test_the_manifest_tells_what_was_done_and_names_no_folder(rich_source, tmp_p
         "ties": "file",
         "given_split_ignored": False,
     }
-    assert manifest["options"]["event_weights"] == {"view": 1, "like": 3}
+    assert manifest["options"]["behaviour_weights"] == {"view": 1, "like": 3}
     assert manifest["lineage"][0] == {"step": "read", "rows": 200}
     assert manifest["lineage"][-1]["rows"] == sum(
         manifest["counts"][part]["rows"] for part in ("train", "validation", "test")

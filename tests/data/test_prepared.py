@@ -76,7 +76,11 @@ def change_manifest(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format version 2; this avrec reads version 1"),
+        ({"format_version": 3}, "format version 3; this avrec reads version 2"),
+        (
+            {"format_version": 1},
+            "format version 1, written by an older avrec; this one reads version 2, which has tags",
+        ),
         ({"format_version": None}, "format version None"),
         ({"kind": "model"}, "not the manifest of a prepared data set"),
         ({"tables": {"users": 4}}, r"names the tables \['users'\]"),

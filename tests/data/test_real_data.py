@@ -1,6 +1,7 @@
 """The real sets: their counts, and the baselines that the splits must reproduce."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from avrec.data.prepare import PrepareOptions, prepare
@@ -81,5 +82,53 @@ def test_lastfm(load):
     assert (dataset.num_users, dataset.num_items, len(dataset.social)) == (1_892, 17_632, 25_434)
     assert len(dataset.train) + len(dataset.test) == 92_834 and abs(len(dataset.test) / 92_834 - 0.2) < 0.001
     assert dataset.train.user_counts.min() >= 1
-    tags = dataset.item_table["tags"]
-    assert tags.null_count < 17_632 and tags[int(dataset.items.index(["289"])[0])].as_py()[0] == "pop"
+    assert dataset.item_table.column_names == ["item_idx", "item_id", "name"] and dataset.texts["name"].count(None) == 0
+
+
+def test_lastfm_friends_and_tags(load):
+    dataset = load("lastfm", RandomSplit(seed=0))
+    social = dataset.social
+    assert len(social) == 25_434 and (social.row_counts > 0).all() and (social.weight == 1).all()
+    np.testing.assert_array_equal(social.transposed().column, social.column)  # the source is symmetric
+    tags, interests = dataset.item_tags, dataset.user_interests
+    assert tags.names is interests.names and tags.rows.num_columns == len(tags.names) > 8_000
+    pop = tags.rows.taken(dataset.items.index(["289"]))
+    assert tags.names.ids(pop.column[[pop.weight.argmax()]]) == ["pop"]
+    assert tags.rows.weight.sum() == interests.rows.weight.sum()  # each statement counts once on either side
+
+
+def test_lastfm_tags_know_nothing_of_what_is_held_out(load, shared_data):
+    """Item tags, counted again by a loop over the statements that may be used."""
+    dataset = load("lastfm", RandomSplit(seed=0))
+    held = {
+        pair
+        for part in (dataset.validation, dataset.test)
+        for pair in zip(dataset.users.ids(part.user_idx), dataset.items.ids(part.item_idx), strict=True)
+    }
+    known, counts, left_out = set(dataset.items.array.to_pylist()), {}, 0
+    table = pq.read_table(shared_data / "data" / "lastfm-2k" / "tags.parquet", columns=["user_id", "item_id", "tag"])
+    for user, item, tag in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        if (str(user), str(item)) in held:
+            left_out += 1
+        elif str(item) in known:
+            counts[str(item), tag] = counts.get((str(item), tag), 0) + 1
+    assert left_out > 20_000
+    rows = dataset.item_tags.rows
+    found = zip(dataset.items.ids(rows.row), dataset.item_tags.names.ids(rows.column), strict=True)
+    assert dict(zip(found, rows.weight.tolist(), strict=True)) == counts
+
+
+def test_movielens_side_information(load):
+    dataset = load("movielens", UserTimeSplit())
+    graph = dataset.knowledge
+    assert (len(graph), len(graph.entities), len(graph.relations)) == (91_631, 34_628, 24)
+    assert (graph.item_entity >= 0).sum() == 1_598 == len(np.unique(graph.item_entity)) - 1
+    toy, nearest = dataset.items.index(["1", "588"])  # Toy Story, and Aladdin by the same studio
+    neighbours = graph.neighbours()
+    shared = neighbours.dense()[:, neighbours.taken(np.array([toy])).column].sum(axis=1)
+    assert shared[nearest] > np.median(shared[shared > 0])
+    assert list(dataset.texts) == ["title"] and dataset.texts["title"][toy] == "Toy Story"
+    assert sorted(dataset.user_fields) == ["age", "gender", "occupation"] and list(dataset.item_fields) == ["year"]
+    year = dataset.item_fields["year"]
+    assert year.present.sum() == 1_680 and year.values[toy] == 1_995
+    assert len(dataset.item_tags.names) == 19 and dataset.item_tags.rows.row_counts.min() == 1

@@ -1,5 +1,7 @@
 """Each public layout on a copy of a few rows."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,7 +75,10 @@ def test_movielens(tmp_path):
     assert raw.interactions["event"].to_pylist() == ["rating"] * 3
     assert raw.items["entity_id"].to_pylist() == [None, "m.1"]
     dataset = load_dataset(prepare(MovieLensSource(folder), RandomSplit(0, 0), PrepareOptions(), tmp_path / "out"))
-    assert dataset.user_table["age"].to_pylist() == [24, 53] and dataset.knowledge["head"].to_pylist() == ["m.1"]
+    assert dataset.user_fields["age"].values.tolist() == [24, 53] and len(dataset.knowledge) == 1
+    assert dataset.knowledge.item_entity.tolist() == [-1, 0] and dataset.texts["title"] == ("Toy Story", None)
+    assert dataset.item_tags.names.array.to_pylist() == ["a", "b", "unknown"]
+    assert dataset.item_tags.rows.dense().tolist() == [[1, 1, 0], [0, 0, 1]]
 
 
 def test_lastfm(tmp_path):
@@ -89,11 +94,16 @@ def test_lastfm(tmp_path):
             "timestamp": [0, 0, 0, 0, 0],
         },
     )
-    raw = LastFmSource(folder).read()
-    assert raw.items["tags"].to_pylist() == [None, ["pop", "80s", "new wave"]]  # by count, ties by bytes
-    assert raw.origin["tags_of_unknown_artists"] == 1
     dataset = load_dataset(
         prepare(LastFmSource(folder), RandomSplit(0, 0), PrepareOptions(value_weight="log1p"), tmp_path / "out")
     )
     np.testing.assert_allclose(dataset.train.weight, np.log1p([13_883, 7, 1]), atol=1e-6)
-    assert dataset.social.to_pylist() == [{"user_idx": 0, "friend_idx": 1}, {"user_idx": 1, "friend_idx": 0}]
+    assert dataset.social.dense().tolist() == [[0, 1], [1, 0]]
+    assert dataset.item_tags.names.array.to_pylist() == ["80s", "new wave", "pop"]
+    assert dataset.item_tags.rows.dense().tolist() == [[0, 0, 0], [1, 1, 2]]
+    assert dataset.user_interests.rows.dense().tolist() == [[0, 0, 1], [1, 1, 1]]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["tags"]["rows_of_unknown_items"] == 1
+    assert manifest["warnings"] == [
+        "tags.parquet: 1 of 5 rows tag an item that is not in the catalogue and were left out. The first is '777'."
+    ]

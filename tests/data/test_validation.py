@@ -76,12 +76,25 @@ def test_unknown_items_as_an_error(make_source):
 
 def test_events_and_options_that_do_not_meet(make_source):
     source = make_source([{"user_id": "u", "item_id": "a", "event": "view"}, {"user_id": "u", "item_id": "b"}])
-    options = PrepareOptions(event_weights={"view": 1.0, "share": 2.0}, drop_events=("viev",))
+    options = PrepareOptions(behaviour_weights={"shared": 2.0, "viev": 0.0})
+    advice = (
+        "has no weight. Name it in behaviour_weights (they name ['shared', 'viev']), with 0 if it is no sign of liking."
+    )
     assert problems_of(source, options) == [
-        "interactions: no event is 'share', which the options name; there are ['view'].",
-        "interactions: no event is 'viev', which the options name; there are ['view']. Did you mean 'view'?",
-        "interactions row 2: event is empty; has no weight. Name it in event_weights (they name ['share', 'view']) "
-        "or in drop_events.",
+        "interactions: no event is 'shared', which behaviour_weights names; there are ['view'].",
+        "interactions: no event is 'viev', which behaviour_weights names; there are ['view']. Did you mean 'view'?",
+        f"interactions row 1: event is 'view'; {advice}",
+        f"interactions row 2: event is empty; {advice}",
+    ]
+    check(source.read(), PrepareOptions(), RandomSplit(), NOW)  # the default weights fit any log
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan"), float("inf")])
+def test_watched_shares_that_are_none(make_source, share):
+    rows = [{"user_id": "u", "item_id": "a", "watch_share": share}, {"user_id": "u", "item_id": "b"}]
+    assert problems_of(make_source(rows)) == [
+        f"interactions row 1: watch_share is {share}; expected the watched share of the item, 0 to 1. Fix the row, or leave "
+        "the cell empty."
     ]
 
 
@@ -96,10 +109,10 @@ def test_values_that_are_no_weight(make_source, value):
         assert problem == "interactions row 1: value is empty; min_value needs a value. Fix the row or drop it."
 
 
-def test_values_of_dropped_events_do_not_matter(make_source):
+def test_values_of_events_that_are_no_sign_do_not_matter(make_source):
     rows = [{"user_id": "u", "item_id": "a", "value": 0.0, "event": "skip"}]
     rows += [{"user_id": "u", "item_id": "b", "value": 3.0, "event": "rate"}]
-    options = PrepareOptions(drop_events=("skip",), value_weight="linear", min_value=1)
+    options = PrepareOptions(value_weight="linear", min_value=1)
     check(make_source(rows).read(), options, RandomSplit(), NOW)
 
 

@@ -12,6 +12,7 @@ from avrec.core.clips import MediaKind
 from avrec.core.errors import DataError
 from avrec.core.files import sha256_file
 from avrec.data.arrow import TEXT
+from avrec.data.layout import FieldKind
 from avrec.data.problems import Place
 
 EVENT_COLUMNS: Mapping[str, pa.DataType] = {
@@ -19,6 +20,7 @@ EVENT_COLUMNS: Mapping[str, pa.DataType] = {
     "item_id": TEXT,
     "event": TEXT,
     "value": pa.float64(),
+    "watch_share": pa.float64(),
     "timestamp": pa.int64(),
     "split": TEXT,
 }
@@ -37,8 +39,12 @@ class RawData:
         media: "audio" or "video" -> (ids of items, their files' paths below `media_root` in the same order; null where the
             item has no such file).
         media_root: the folder that the paths in `media` start from; None without media.
-        social: `user_id`, `friend_id`, or None.
-        knowledge: `head`, `relation`, `tail`, or None.
+        social: `user_id`, `friend_id` and perhaps a `weight`, or None.
+        knowledge: `head`, `relation`, `tail`, or None. An item stands in the graph as the `entity_id` of its side fields, or,
+            where there is no such column, as its own id.
+        tags: `item_id`, `tag` and perhaps `user_id`, who gave it, and `timestamp`, when; or None. Lists of tags in `items`
+            (and of interests in `users`) count besides.
+        field_kinds: column of `items` or `users` -> what it is, where `avrec.data.field_kinds` would say another.
         origin: what was read: file names, sizes, SHA-256; plain values only.
         places: how `interactions`, `items`, `users` or a modality is called in an error message.
         problems: what the source itself found wrong; `prepare` raises these together with its own.
@@ -53,6 +59,8 @@ class RawData:
     media_root: Path | None = None
     social: pa.Table | None = None
     knowledge: pa.Table | None = None
+    tags: pa.Table | None = None
+    field_kinds: Mapping[str, FieldKind] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from avrec.core.files import read_table
 from avrec.data.arrow import TEXT, constant_text
+from avrec.data.problems import Place
 from avrec.data.sources.base import (
     RawData,
     describe_files,
@@ -22,7 +23,8 @@ FILES = ("interactions.parquet", "items.parquet", "users.parquet", "kg.parquet",
 class MovieLensSource:
     """A folder with the five Parquet files of `FILES`; a rating becomes the event's value.
 
-    `kg.parquet` becomes the knowledge table, and the entity of each film the side field `entity_id`.
+    `kg.parquet` becomes the knowledge table, and the entity of each film the side field `entity_id`. Genres are tags, titles
+    text, the year and the users' ages numbers.
 
     Attributes:
         folder: the folder.
@@ -57,5 +59,6 @@ class MovieLensSource:
             items=with_text_ids(items, "item_id"),
             users=with_text_ids(read_table(paths["users.parquet"]), "user_id"),
             knowledge=read_table(paths["kg.parquet"], ["head", "relation", "tail"]),
+            places={"knowledge": Place("kg.parquet")},
             origin={"files": describe_files(paths.values())},
         )

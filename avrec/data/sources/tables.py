@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
 from avrec.core.clips import MEDIA_KINDS, MediaKind
 from avrec.data.arrow import TEXT
 from avrec.data.columns import TimeUnit, id_text, numbers, plain_text, seconds, split_names
+from avrec.data.layout import FieldKind
 from avrec.data.problems import Place, Problems
 from avrec.data.sources.base import EVENT_COLUMNS, RawData, describe_files, event_table
 from avrec.data.sources.delimited import typed
 from avrec.data.sources.matrices import Matrix, ZeroRows, read_matrix
+from avrec.data.sources.side_files import SideFiles
 from avrec.data.sources.tablefile import LoadedTable, load_table
 
 ID_COLUMNS = ("user_id", "item_id")
@@ -25,17 +27,20 @@ class TablesSource:
     """Own data as CSV, TSV or Parquet; `TablesSource("interactions.csv")` is the smallest case.
 
     Attributes:
-        interactions: file with `user_id`, `item_id` and optionally `timestamp`, `event`, `value`, `split`.
+        interactions: file with `user_id`, `item_id` and optionally `timestamp`, `event`, `value`, `watch_share`, `split`.
         items: file with `item_id` and any side fields; its row order is the row order of `.npy` features. With a
             `media_root` its columns `audio` and `video` are paths below that folder, an empty cell where an item has no
             such file; one video file may stand in both.
-        users: file with `user_id` and any side fields.
+        users: file with `user_id` and any side fields; a column `interests` holds tags, cut at `|`.
         features: modality -> `.npy` or Parquet file of vectors.
         name: of the data set.
         separator: of text files; a comma, and a tab where the name ends in `.tsv`, when None.
         time_unit: of timestamps that are numbers.
         zero_rows: whether a feature row of zeros is an error or means that the item lacks the modality.
         media_root: folder of the media files; without it `audio` and `video` are side fields as any other.
+        side: files of friends, tags and a graph.
+        field_kinds: column of items or users -> numeric, category, text, tags or ignore, where the rules of
+            `avrec.data.field_kinds` would say another.
     """
 
     interactions: str | Path
@@ -47,6 +52,8 @@ class TablesSource:
     time_unit: TimeUnit = "s"
     zero_rows: ZeroRows = "error"
     media_root: str | Path | None = None
+    side: SideFiles = field(default_factory=SideFiles)
+    field_kinds: Mapping[str, FieldKind] = field(default_factory=dict)
 
     def read(self) -> RawData:
         """Read every table.
@@ -68,6 +75,7 @@ class TablesSource:
         columns = {part: self._convert(part, table, problems) for part, table in loaded.items()}
         features = self._features(columns.get("items"), problems)
         media = self._media(loaded.get("items"), columns.get("items"), problems)
+        side = self.side.read(self.separator, self.time_unit, problems)
         if "interactions" not in columns:
             problems.raise_any()
         return RawData(
@@ -78,8 +86,13 @@ class TablesSource:
             features=features,
             media=media,
             media_root=None if self.media_root is None else Path(self.media_root),
+            social=side.get("social"),
+            knowledge=side.get("knowledge"),
+            tags=side.get("tags"),
+            field_kinds=dict(self.field_kinds),
             origin=self._origin(loaded),
             places={part: table.place for part, table in loaded.items()}
+            | self.side.places()
             | {modality: Place(Path(path).name) for modality, path in self.features.items()}
             | {kind: loaded["items"].place for kind in media},
             problems=tuple(problems.lines),
@@ -87,7 +100,7 @@ class TablesSource:
 
     def _paths(self) -> list[Path]:
         paths = (self.interactions, self.items, self.users, *self.features.values())
-        return [Path(path) for path in paths if path is not None]
+        return [*(Path(path) for path in paths if path is not None), *self.side.paths().values()]
 
     def _check_files(self, problems: Problems) -> None:
         for path in self._paths():
@@ -95,6 +108,10 @@ class TablesSource:
                 problems.add(str(path), "no such file. Check the path.")
         if self.separator is not None and len(self.separator) != 1:
             problems.add("separator", f"is {self.separator!r}; expected one character.")
+        for name, kind in self.field_kinds.items():
+            if kind not in get_args(FieldKind):
+                kinds = ", ".join(get_args(FieldKind))
+                problems.add("field_kinds", f"{name!r} is to be {kind!r}; expected one of {kinds}.")
         problems.raise_any()
 
     def _convert(self, part: str, loaded: LoadedTable, problems: Problems) -> pa.Table:
@@ -116,7 +133,7 @@ class TablesSource:
             match name:
                 case "timestamp":
                     columns[name] = seconds(column, self.time_unit)
-                case "value":
+                case "value" | "watch_share":
                     columns[name] = numbers(column)
                 case "split":
                     columns[name] = split_names(column)
