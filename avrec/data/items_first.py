@@ -34,6 +34,7 @@ class ItemsFirstSampler:
         seed: of the run.
         policy: the cap and the histories.
         exclude: (num_items,) true for items that are treated as if nobody had met them: neither drawn nor in a history.
+        renewing: whether new items keep coming; see `PairPolicy.only_available`.
 
     Raises:
         ConfigError: M is below 2, P below 1, fewer than 2 items are trained, or the policy's histories need timestamps that
@@ -48,13 +49,14 @@ class ItemsFirstSampler:
         seed: int,
         policy: PairPolicy | None = None,
         exclude: Bool | None = None,
+        renewing: bool = False,
     ) -> None:
         self.train = train if exclude is None else train.select(~exclude[train.item_idx])
         self.users_per_item = users_per_item
         self.seed = seed
         policy = PairPolicy() if policy is None else policy
         self.histories = policy.histories(self.train)
-        self.available_sec = policy.available_sec(self.train)
+        self.available_sec = policy.available_sec(self.train, renewing)
         self.item_counts = self.train.item_counts
         self.trained = np.flatnonzero(self.item_counts)
         if items_per_batch < 2 or users_per_item < 1 or len(self.trained) < 2:

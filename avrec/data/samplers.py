@@ -66,7 +66,8 @@ class PairPolicy:
         long_user_history: see there.
         history: `before`, `others`, or `auto` (before where there is time).
         only_available: with timestamps, an item that nobody had met when the pair happened is no negative of it: the user
-            could not have chosen it, and counting it against the item makes whatever is new look unwanted.
+            could not have chosen it, and counting it against the item makes whatever is new look unwanted. None does so
+            where the catalogue renews itself: elsewhere a late first meeting tells that an item is rare (MovieLens-100K).
     """
 
     max_pairs_per_user: int = 20
@@ -74,15 +75,16 @@ class PairPolicy:
     long_user_items: int | None = None
     long_user_history: tuple[int, int] = (1, 3)
     history: HistoryRule = "auto"
-    only_available: bool = True
+    only_available: bool | None = None
 
     def histories(self, train: Interactions) -> Histories:
         """The histories of a log's pairs under this policy."""
         return Histories(train, self.history, self.max_history_items, self.long_user_items, self.long_user_history)
 
-    def available_sec(self, train: Interactions) -> Int64 | None:
-        """(num_items,) since when each item is known, None where that does not matter."""
-        return train.first_timestamps if self.only_available and train.timestamp is not None else None
+    def available_sec(self, train: Interactions, renewing: bool) -> Int64 | None:
+        """(num_items,) since when each item is known, None where that does not matter; `renewing` is what None stands for."""
+        wanted = renewing if self.only_available is None else self.only_available
+        return train.first_timestamps if wanted and train.timestamp is not None else None
 
 
 def batch_of(
@@ -143,6 +145,7 @@ class PairSampler:
         batch_size: pairs in a global batch.
         seed: of the run.
         policy: which pairs and histories.
+        renewing: whether new items keep coming; see `PairPolicy.only_available`.
 
     Raises:
         ConfigError: the policy wants what came before, but the log has no timestamps.
@@ -155,6 +158,7 @@ class PairSampler:
         batch_size: int,
         seed: int,
         policy: PairPolicy | None = None,
+        renewing: bool = False,
     ) -> None:
         self.train = train
         self.candidates = candidates
@@ -162,7 +166,7 @@ class PairSampler:
         self.seed = seed
         self.policy = PairPolicy() if policy is None else policy
         self.histories = self.policy.histories(train)
-        self.available_sec = self.policy.available_sec(train)
+        self.available_sec = self.policy.available_sec(train, renewing)
         self.user_idx = self.histories.user_idx
         self.item_counts = train.item_counts
         cap = self.policy.max_pairs_per_user

@@ -96,6 +96,62 @@ class MRR:
         return np.where(np.diff(indptr) > 0, np.where(best <= self.cutoff, 1 / best, 0.0), np.nan)
 
 
+@dataclass(frozen=True)
+class AveragePrecision:
+    """The precision at each target that is hit, summed and divided by the number of targets (trec_eval's `map_cut_k`).
+
+    `1/T sum over targets with rank_t <= k of n_t / rank_t`, n_t counting the user's targets from the top down to t. As in a
+    rank, a tie counts half in n_t: of two targets that tie with each other alone both have rank 1.5 and n = 1.5, which is
+    perfect. The mean over users is MAP.
+
+    Example: targets at ranks 1, 4 and 30: (1/1 + 2/4) / 3.
+        >>> AveragePrecision(20)(np.array([4.0, 1.0, 30.0]), np.array([0, 3])).tolist()
+        [0.5]
+    """
+
+    cutoff: int
+
+    @property
+    def name(self) -> str:
+        """`map@k`."""
+        return f"map@{self.cutoff}"
+
+    def __call__(self, ranks: Float64, indptr: Int64) -> Float64:
+        """(U,) average precision of each user."""
+        hit = ranks <= self.cutoff
+        row, rank = _rows(indptr)[hit], ranks[hit]
+        order = np.lexsort((rank, row))
+        row, rank = row[order], rank[order]
+        new_user = np.concatenate([[True], row[1:] != row[:-1]])[: len(row)]
+        new_rank = new_user | np.concatenate([[True], rank[1:] != rank[:-1]])[: len(row)]
+        tied = np.diff(np.append(np.flatnonzero(new_rank), len(row)))[np.cumsum(new_rank) - 1]
+        count = 1 + _starts(new_rank) - _starts(new_user) + (tied - 1) / 2
+        sums = np.bincount(row, weights=count / rank, minlength=len(indptr) - 1)
+        return _per_target(np.asarray(sums, np.float64), np.diff(indptr))
+
+
+@dataclass(frozen=True)
+class HitRate:
+    """Whether any of a user's targets stands among the first k: 1 or 0; his recall where he has one target.
+
+    Example: two users, the first with targets at 4 and 30, the second with one at 30.
+        >>> HitRate(20)(np.array([4.0, 30.0, 30.0]), np.array([0, 2, 3])).tolist()
+        [1.0, 0.0]
+    """
+
+    cutoff: int
+
+    @property
+    def name(self) -> str:
+        """`hit_rate@k`."""
+        return f"hit_rate@{self.cutoff}"
+
+    def __call__(self, ranks: Float64, indptr: Int64) -> Float64:
+        """(U,) 1 for a hit, 0 for none."""
+        hits = np.asarray(_sums(ranks <= self.cutoff, indptr) > 0, np.float64)
+        return np.where(np.diff(indptr) > 0, hits, np.nan)
+
+
 def coverage(shown: Bool) -> float:
     """The share of the catalogue that stands in at least one user's list: `#{items shown} / N`.
 
@@ -109,8 +165,37 @@ def coverage(shown: Bool) -> float:
     return float(np.mean(shown))
 
 
+def gini(shown: Int64) -> float:
+    """How unequally the lists are spread over the catalogue (Shani and Gunawardana 2011, equation 8.13).
+
+    `1 / (N - 1) sum_j (2j - N - 1) p_j`, p_j being the j-th smallest share of all places in the lists; 0 if every item
+    stands in as many lists as any other, 1 if one item fills them all.
+
+    Args:
+        shown: (N,) in how many lists each item stands.
+
+    Returns:
+        NaN where nothing was shown or the catalogue holds one item.
+
+    Example: shares 0, 0, 1/4, 3/4: (1 x 1/4 + 3 x 3/4) / 3.
+        >>> round(gini(np.array([3, 0, 1, 0])), 4)
+        0.8333
+    """
+    num_items, places = len(shown), int(shown.sum())
+    if places == 0 or num_items < 2:
+        return float("nan")
+    weight = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return float(np.sort(shown) @ weight / places / (num_items - 1))
+
+
 def _rows(indptr: Int64) -> Int64:
     return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+
+
+def _starts(new: Bool) -> Int64:
+    """For each place the last one up to it where `new` is true; the first must be."""
+    starts: Int64 = np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
+    return starts
 
 
 def _sums(values: Float64 | Bool, indptr: Int64) -> Float64:

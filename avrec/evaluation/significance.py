@@ -9,6 +9,7 @@ from scipy import stats
 from avrec.core.arrays import Float64
 from avrec.core.errors import AvrecError
 from avrec.evaluation.evaluate import Evaluation
+from avrec.evaluation.intervals import mean_interval, standard_error
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,14 @@ def compare(a: Evaluation, b: Evaluation, metric: str) -> Comparison:
     difference = values_a - values_b
     count, mean = len(difference), float(difference.mean())
     wins, losses = int(np.sum(difference > 0)), int(np.sum(difference < 0))
-    error = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
-    half_width = error * float(stats.t.ppf(0.975, count - 1)) if error > 0 else 0.0
+    error = standard_error(difference)
     if error == 0 or (np.isin(values_a, (0.0, 1.0)).all() and np.isin(values_b, (0.0, 1.0)).all()):
         test = "McNemar, exact"
         p_value = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     else:
         test = "paired t"
         p_value = float(2 * stats.t.sf(abs(mean) / error, count - 1))
-    return Comparison(metric, mean, (mean - half_width, mean + half_width), p_value, wins, losses, count, test)
+    return Comparison(metric, mean, mean_interval(difference), p_value, wins, losses, count, test)
 
 
 def adjusted(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
@@ -96,10 +96,11 @@ def _paired(a: Evaluation, b: Evaluation, metric: str) -> tuple[Float64, Float64
     for evaluation in (a, b):
         if metric not in evaluation.per_user:
             raise AvrecError(f"metric {metric!r} has no values by user here; there are {sorted(evaluation.per_user)}.")
-    if a.part != b.part or not np.array_equal(a.user_idx, b.user_idx) or a.protocol != b.protocol:
+    named = [f"{one.protocol_name}: {one.protocol}" for one in (a, b)]
+    if a.part != b.part or not np.array_equal(a.user_idx, b.user_idx) or named[0] != named[1]:
         raise AvrecError(
-            f"two evaluations can be compared only over the same users and by the same protocol; these are [{a.protocol}] "
-            f"and [{b.protocol}]. Evaluate both with the same data set, part and mask."
+            f"two evaluations can be compared only over the same users and by the same protocol; these are [{named[0]}] "
+            f"and [{named[1]}]. Evaluate both with the same data set, part and protocol."
         )
     both = ~np.isnan(a.per_user[metric])
     return a.per_user[metric][both], b.per_user[metric][both]

@@ -6,6 +6,8 @@ Axes: B users in the batch, L history length, D embedding of the ids, C content 
 import torch
 from torch import Tensor, nn
 
+from avrec.models.pooling import NormalizedSum
+
 
 class UserTower(nn.Module):
     """`[A pool(history ids) + own + constant, 1, pool(history content)]`: the user's half of the inner product.
@@ -37,7 +39,7 @@ class UserTower(nn.Module):
         self.content_dim = content_dim
         self.max_history_items = max_history_items
         self.id_pooling = id_pooling
-        self.content_pooling = content_pooling
+        self.content_pooling = content_pooling if content_dim > 0 else NormalizedSum()  # of nothing
         self.map_DD = nn.Parameter(torch.eye(id_dim), requires_grad=train_map)
         self.constant_D = nn.Parameter(torch.zeros(id_dim))
 

@@ -23,9 +23,10 @@ from avrec.core.files import read_json, write_json
 from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import PairSampler
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.pipelines.evaluate import evaluate_model_file
+from avrec.pipelines.evaluate import chosen_protocol, evaluate_model_file
 from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
+from avrec.pipelines.report import write_report
 from avrec.training.fit import Calibrated, calibrate, train
 from avrec.training.media_store import MediaStore, media_encoders, with_steps
 from avrec.training.rates import Rates
@@ -36,7 +37,7 @@ from avrec.training.validation import Validator, pseudo_cold_items
 MODEL_FILE = "model.pt"
 CLAIM_FILE = "claim.json"
 # Keys that do not decide what is trained: a broken run may go on with others.
-AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media")
+AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media", "protocol")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def run(config: DictConfig) -> TrainResult:
     folder = Path(config.run_dir)
     prepared = prepared_folder(config)
     dataset = load(prepared, media_root=config.data.get("media_root"))
+    chosen_protocol(config, dataset, prepared)  # before anything is trained
     plain = _plain(config)
     sizes = Sizes.of(dataset, plain["modalities"], plain["encoder"])
     model = build_model(plain, sizes)
@@ -97,6 +99,7 @@ def run(config: DictConfig) -> TrainResult:
     if store is not None:
         print_rates(store.rates)
     metrics = evaluate_model_file(folder / MODEL_FILE, dataset, config, folder)
+    write_report(folder, folder / MODEL_FILE, dataset, prepared, store)
     print(f"run: {folder}\nnext: avrec export ckpt={folder / MODEL_FILE} bundle_dir={folder / 'bundle'}")
     return TrainResult(calibrated.objective, folder / MODEL_FILE, metrics)
 
@@ -197,12 +200,21 @@ def _context(
         return trainer
 
     sampler: PairSampler = instantiate(config.sampler)(
-        train=dataset.train, candidates=instantiate(config.candidates), seed=config.seed
+        train=dataset.train,
+        candidates=instantiate(config.candidates),
+        seed=config.seed,
+        renewing=validator.enough_cold,
     )
 
     def make_item_sampler(items_per_batch: int, users_per_item: int) -> ItemsFirstSampler:
         return ItemsFirstSampler(
-            dataset.train, items_per_batch, users_per_item, config.seed, sampler.policy, exclude=pseudo_cold
+            dataset.train,
+            items_per_batch,
+            users_per_item,
+            config.seed,
+            sampler.policy,
+            exclude=pseudo_cold,
+            renewing=validator.enough_cold,
         )
 
     return StageContext(

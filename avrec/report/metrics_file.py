@@ -1,13 +1,14 @@
 """`metrics.json`: every number of a run, with what is needed to know where it came from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import avrec
 from avrec.core.files import write_json
 from avrec.evaluation.evaluate import Evaluation
+from avrec.evaluation.intervals import METHOD, main_intervals
 from avrec.evaluation.significance import Comparison
 
 FORMAT_VERSION = 1
@@ -20,15 +21,28 @@ class Measured:
     Attributes:
         evaluations: at most one for each held-out part.
         settings: what it was built with, plain values; for a baseline those chosen on validation.
+        catalogue: numbers about the whole catalogue, such as `share/audio`.
     """
 
     evaluations: Sequence[Evaluation]
     settings: Mapping[str, Any]
+    catalogue: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """All metrics under keys such as `test/cold/recall@20`."""
-        return {f"{one.part}/{name}": value for one in self.evaluations for name, value in one.metrics.items()}
+        """All metrics under keys such as `test/cold/recall@20` and `catalogue/share/audio`."""
+        found = {f"{one.part}/{name}": value for one in self.evaluations for name, value in one.metrics.items()}
+        return found | {f"catalogue/{name}": value for name, value in self.catalogue.items()}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % interval of the main metrics, under the same keys."""
+        return {f"{one.part}/{name}": ends for one in self.evaluations for name, ends in main_intervals(one).items()}
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Settings, intervals and metrics, as they stand in the file for a baseline or a view."""
+        return {"settings": dict(self.settings), "intervals": self.intervals, **self.metrics}
 
 
 def write_metrics(
@@ -43,8 +57,9 @@ def write_metrics(
 ) -> None:
     """Write `metrics.json` atomically.
 
-    The model's metrics stand at the top level (`test/recall@20`); beside them `baselines`, `frontier`, `comparisons`,
-    `counts`, `protocol`, `settings`, `seeds`, `data_hash`, `code_version` and `format_version`.
+    The model's metrics stand at the top level (`test/recall@20`, `catalogue/share/audio`); beside them `intervals` and
+    `interval_method`, `baselines`, `frontier`, `comparisons`, `counts`, `protocol` in words, `protocol_name`, `diversity_by`,
+    `settings`, `seeds`, `data_hash`, `code_version` and `format_version`.
 
     Args:
         path: the file.
@@ -61,12 +76,14 @@ def write_metrics(
         "code_version": avrec.__version__,
         "data_hash": data_hash,
         "seeds": list(seeds),
-        "settings": dict(model.settings),
+        "interval_method": METHOD,
+        "protocol_name": model.evaluations[0].protocol_name,
+        "diversity_by": model.evaluations[0].diversity_by,
         "protocol": {one.part: one.protocol for one in model.evaluations},
         "counts": {one.part: dict(one.counts) for one in model.evaluations},
-        "baselines": {name: {"settings": dict(one.settings)} | one.metrics for name, one in baselines.items()},
-        "views": {name: {"settings": dict(one.settings)} | one.metrics for name, one in (views or {}).items()},
+        "baselines": {name: one.document for name, one in baselines.items()},
+        "views": {name: one.document for name, one in (views or {}).items()},
         "comparisons": {name: asdict(one) for name, one in (comparisons or {}).items()},
         "frontier": [dict(point) for point in frontier],
     }
-    write_json(path, document | model.metrics)
+    write_json(path, document | model.document)

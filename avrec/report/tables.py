@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 
 from avrec.evaluation.evaluate import Evaluation
+from avrec.evaluation.intervals import METHOD, mean_interval
 from avrec.evaluation.significance import Comparison, adjusted, compare
 
 
@@ -43,6 +44,49 @@ def comparison_table(
             table.add_section()
     shown = next(iter([*models.values(), *baselines.values()]), None)
     table.caption = _caption(shown, comparisons, metric, reference)
+    return table
+
+
+def beyond_table(models: Mapping[str, Evaluation], baselines: Mapping[str, Evaluation], cutoff: int = 20) -> Table:
+    """The other metrics of the same recommenders, with how sure Recall is; fits 80 columns.
+
+    Args:
+        models: evaluations of the trained model by name, made with `ListMeasures`.
+        baselines: evaluations of the baselines.
+        cutoff: length of the list.
+    """
+    table = Table(
+        title=f"the same lists of {cutoff}, seen from other sides",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption_justify="left",
+    )
+    columns = {
+        "hit\nrate": f"hit_rate@{cutoff}",
+        "MAP": f"map@{cutoff}",
+        "Gini": f"gini@{cutoff}",
+        "novel-\nty": f"novelty@{cutoff}",
+        "diver-\nsity": f"diversity@{cutoff}",
+        "popular\n-ity KL": f"popularity_kl@{cutoff}",
+    }
+    table.add_column("", overflow="fold")
+    for header in [f"Recall@{cutoff},\n95 %", *columns]:
+        table.add_column(header, justify="right", no_wrap=True)
+    for place, rows in enumerate((models, baselines)):
+        for name, evaluation in rows.items():
+            low, high = mean_interval(evaluation.per_user[f"recall@{cutoff}"])
+            numbers = [_number(evaluation.metrics.get(key)) for key in columns.values()]
+            interval = f"{_number(low)} to {_number(high)}"
+            table.add_row(name, interval, *numbers, style="bold" if place == 0 else "")
+        if place == 0:
+            table.add_section()
+    space = next((one.diversity_by for one in [*models.values(), *baselines.values()]), None)
+    table.caption = (
+        f"{METHOD}.\nGini: 0 if every item is shown equally often, 1 if one fills all lists.\nnovelty: bits of surprise of an "
+        f"item shown, by train events.\ndiversity: mean of 1 - cosine over the pairs of a list, by {space}.\npopularity KL: of "
+        "a list from its user's history over head, middle, tail and new items; 0 is calibrated."
+    )
     return table
 
 

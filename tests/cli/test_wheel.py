@@ -73,6 +73,7 @@ def test_the_wheel_carries_the_package_and_its_configuration_only(wheel):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "avrec").rglob("*.py")}
     configs = {f"avrec/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert modules | configs <= set(names)
+    assert {"avrec/report/templates/report.html.j2", "avrec/report/templates/report.css"} <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"avrec"}
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     assert "avrec = avrec.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()

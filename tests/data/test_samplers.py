@@ -6,6 +6,7 @@ import pytest
 from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.data.candidates import FullCatalogue, InBatch, SampledNegatives
+from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import PairPolicy, PairSampler
 from avrec.training.batches import TensorBatch
 
@@ -173,7 +174,7 @@ def test_what_nobody_had_met_yet_is_no_negative():
     for item, time in zip(train.item_idx.tolist(), train.timestamp.tolist(), strict=True):
         first[item] = min(time, first.get(item, time))
     found = set()
-    for batch in epoch_of(make(train)):
+    for batch in epoch_of(make(train, only_available=True)):
         valid = TensorBatch.of(batch).valid_BN.numpy()
         seen = set(zip(batch.seen_row.tolist(), batch.seen_column.tolist(), strict=True))
         for row, now in enumerate(batch.pair_sec.tolist()):
@@ -183,6 +184,16 @@ def test_what_nobody_had_met_yet_is_no_negative():
                 assert valid[row, column] == (known and (row, column) not in seen)
             assert valid[row, batch.target_column[row]]
     assert found == {True, False}
+
+
+def test_by_default_that_holds_where_the_catalogue_renews_itself():
+    train = log(with_time=True)
+    for renewing in (True, False):
+        for sampler in (
+            PairSampler(train, FullCatalogue(), 16, 3, renewing=renewing),
+            ItemsFirstSampler(train, 8, 3, 3, renewing=renewing),
+        ):
+            assert (sampler.batch(0, 0).pair_sec is not None) == renewing
 
 
 @pytest.mark.parametrize(("with_time", "only_available"), [(True, False), (False, True)])

@@ -12,6 +12,7 @@ from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
 from avrec.evaluation.blocks import VectorScorer, score_blocks
 from avrec.evaluation.evaluate import evaluate
+from avrec.evaluation.protocols import protocol_named
 from avrec.evaluation.question import Question
 from avrec.evaluation.ranking import target_ranks
 from avrec.evaluation.slices import tail_items
@@ -152,11 +153,12 @@ def test_the_scorer_is_told_what_is_masked():
 
     scorer = Listener([[0.9, 0.8, 0.1, 0.0]])
     assert evaluate(scorer, data, "test", (1, 2)).metrics["recall@1"] == 1.0
-    dialect = evaluate(scorer, data, "test", (1, 2), mask="train")
+    dialect = evaluate(scorer, data, "test", (1, 2), protocol_named("diffmm"))
     assert dialect.metrics["recall@1"] == 0.0
     assert dialect.metrics["recall@2"] == 1.0
     assert told == [[0, 1], [0]]
     assert "validation items unknown to the recommender and not masked" in dialect.protocol
+    assert (dialect.protocol_name, evaluate(scorer, data, "test").protocol_name) == ("diffmm", "honest")
 
 
 def test_a_target_in_the_history_is_ranked_and_counted():

@@ -85,19 +85,37 @@ def naive_rank(scores, target, candidates):
 
 
 def naive_metrics(ranks, cutoff):
-    """Recall, NDCG and MRR of one user by their definitions."""
+    """Recall, NDCG, MRR, average precision and hit of one user by their definitions."""
     ideal = sum(1 / math.log2(place + 1) for place in range(1, min(len(ranks), cutoff) + 1))
     gain = sum(1 / math.log2(rank + 1) for rank in ranks if rank <= cutoff)
     hits = [rank for rank in ranks if rank <= cutoff]
+    above = {
+        rank: sum(1.0 if other < rank else 0.5 if other == rank else 0.0 for other in ranks) + 0.5 for rank in hits
+    }
     return {
         f"recall@{cutoff}": len(hits) / len(ranks),
         f"ndcg@{cutoff}": gain / ideal,
         f"mrr@{cutoff}": 1 / min(hits) if hits else 0.0,
+        f"map@{cutoff}": sum(above[rank] / rank for rank in hits) / len(ranks),
+        f"hit_rate@{cutoff}": float(bool(hits)),
     }
 
 
-def naive_evaluation(scores, data, part, cutoffs):
-    """All metrics of `evaluate` by loops over users, targets and items."""
+def naive_lists(scores, data, part):
+    """What each user with a target would be shown, the whole catalogue long: {user: items}."""
+    history, target, order = events(data.history(part)), events(data.target(part)), tie_order(data.items)
+    return {
+        user: sorted(
+            (item for item in range(data.num_items) if item not in history[user] or item in target[user]),
+            key=lambda item: (-scores[user][item], order[item]),
+        )
+        for user in range(data.num_users)
+        if target[user]
+    }
+
+
+def naive_evaluation(scores, data, part, cutoffs, more=False):
+    """All metrics of ranks of `evaluate` by loops over users, targets and items; `more` as with measures, of the whole alone."""
     history, target = events(data.history(part)), events(data.target(part))
     trained = set(data.train.item_idx.tolist())
     active = set(np.flatnonzero(data.train.user_counts).tolist())
@@ -107,7 +125,6 @@ def naive_evaluation(scores, data, part, cutoffs):
         for item in trained
         if sum(count[other] for other in trained if count[other] <= count[item]) <= 0.2 * len(data.train)
     }
-    order = tie_order(data.items)
     values, shown = {}, {cutoff: set() for cutoff in cutoffs}
     for user in range(data.num_users):
         if not target[user]:
@@ -124,15 +141,17 @@ def naive_evaluation(scores, data, part, cutoffs):
             "warm/": {item: rank for item, rank in ranks.items() if item in trained},
             "tail/": {item: rank for item, rank in ranks.items() if item in tail},
             "new_users/": ranks if user not in active else {},
-            "missing_audio/": {i: rank for i, rank in ranks.items() if not data.features["audio"].present[i]},
             "cold_only/": cold_ranks,
         }
+        for name, feature in data.features.items():
+            groups[f"missing_{name}/"] = {item: rank for item, rank in ranks.items() if not feature.present[item]}
         for prefix, group in groups.items():
             for cutoff in cutoffs if group else ():
                 for name, value in naive_metrics(list(group.values()), cutoff).items():
-                    values.setdefault(prefix + name, []).append(value)
-        listed = sorted(candidates, key=lambda item: (-scores[user][item], order[item]))
+                    if name.startswith(("recall", "ndcg", "mrr")) or (more and not prefix):
+                        values.setdefault(prefix + name, []).append(value)
+    for items in naive_lists(scores, data, part).values():
         for cutoff in cutoffs:
-            shown[cutoff] |= set(listed[:cutoff])
+            shown[cutoff] |= set(items[:cutoff])
     means = {name: float(np.mean(of_users)) for name, of_users in values.items()}
     return means | {f"coverage@{cutoff}": len(items) / data.num_items for cutoff, items in shown.items()}

@@ -14,7 +14,9 @@ def test_metrics_stand_at_the_top_and_the_rest_beside_them(tmp_path):
     rng = np.random.default_rng(0)
     scorers = [Matrix(rng.random((data.num_users, data.num_items))) for _ in range(2)]
     model = Measured(
-        [evaluate(scorers[0], data, part) for part in ("validation", "test")], {"operating_point": "cold98"}
+        [evaluate(scorers[0], data, part) for part in ("validation", "test")],
+        {"operating_point": "cold98"},
+        {"share/audio": 0.6},
     )
     baseline = Measured([evaluate(scorers[1], data, "test")], {"neighbours": 20})
     comparison = compare(model.evaluations[1], baseline.evaluations[0], "recall@20")
@@ -41,3 +43,11 @@ def test_metrics_stand_at_the_top_and_the_rest_beside_them(tmp_path):
     assert (document["seeds"], document["data_hash"], document["code_version"]) == ([1, 2], "abc", avrec.__version__)
     assert document["frontier"] == [{"offset": 0.5, "validation/recall@20": 0.1}]
     assert document["settings"] == {"operating_point": "cold98"}
+    assert document["catalogue/share/audio"] == 0.6
+    assert (document["protocol_name"], document["diversity_by"]) == ("honest", None)
+    for key in ("test/recall@20", "validation/ndcg@10", "test/cold/recall@20"):
+        low, high = document["intervals"][key]
+        assert low < document[key] < high
+    low, high = document["baselines"]["item_knn"]["intervals"]["test/recall@20"]
+    assert low < document["baselines"]["item_knn"]["test/recall@20"] < high
+    assert document["interval_method"] == "95 % interval of the mean over users by Student's t"

@@ -5,7 +5,11 @@ import pytest
 from rich.console import Console
 
 from avrec.evaluation.evaluate import evaluate
-from avrec.report.tables import best_baseline, comparison_table
+from avrec.evaluation.intervals import mean_interval
+from avrec.evaluation.lists import ListMeasures
+from avrec.evaluation.shares import catalogue_shares
+from avrec.report.shares import shares_table
+from avrec.report.tables import best_baseline, beyond_table, comparison_table
 from tests.evaluation.world import Matrix, random_dataset
 
 
@@ -17,7 +21,7 @@ def evaluations():
     known = np.zeros_like(noise)
     known[data.test.user_idx, data.test.item_idx] = 1
     return {
-        name: evaluate(Matrix(weight * known + noise), data, "test")
+        name: evaluate(Matrix(weight * known + noise), data, "test", measures=ListMeasures.of(data))
         for name, weight in {"none": 0, "some": 0.3, "much": 0.9}.items()
     }
 
@@ -62,3 +66,28 @@ def test_without_baselines_there_is_nothing_to_compare(evaluations):
 def test_a_slice_without_targets_is_a_dash(evaluations):
     text = text_of(comparison_table("no such cutoff", {"model": evaluations["some"]}, {}, cutoff=7))
     assert "-" in next(line for line in text.splitlines() if line.strip().startswith("model"))
+
+
+def test_the_same_lists_from_other_sides(evaluations):
+    table = beyond_table({"overall *": evaluations["much"]}, {"noise": evaluations["none"]})
+    text = text_of(table)
+    lines = {line.split()[0]: line for line in text.splitlines() if line.split()}
+    for name, evaluation in {"overall": evaluations["much"], "noise": evaluations["none"]}.items():
+        low, high = mean_interval(evaluation.per_user["recall@20"])
+        assert f" {low:.4f} to {high:.4f} ".replace(" 0.", " .") in lines[name]
+        for key in ("hit_rate@20", "map@20", "gini@20", "novelty@20", "diversity@20", "popularity_kl@20"):
+            assert f" {evaluation.metrics[key]:.4f}".replace(" 0.", " .") in lines[name]
+    assert "…" not in text
+    assert "95 % interval of the mean over users by Student's t" in " ".join(text.split())
+    assert "by content (audio)" in " ".join(text.split())
+
+
+def test_shares_of_complete_and_of_all_items():
+    share = np.array([[0.75, 0.25], [0.25, 0.75], [1.0, 0.0]], np.float32)
+    present = np.array([[True, True], [True, True], [True, False]])
+    text = text_of(shares_table(catalogue_shares(share, present, ("audio", "visual")), ("audio", "visual")))
+    rows = [line.split() for line in text.splitlines() if "audio" in line or "visual" in line]
+    assert rows[0] == ["items", "with", "all", "of", "them", "audio", "2", "0.500", "0.300", "0.500", "0.700"]
+    assert rows[3] == ["items", "with", "any", "visual", "3", "0.333", "0.050", "0.250", "0.650"]
+    none = text_of(shares_table(catalogue_shares(share[2:], present[2:], ("audio", "visual")), ("audio", "visual")))
+    assert "all of them" not in none

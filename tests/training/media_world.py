@@ -42,7 +42,7 @@ from tests.training.world import adam, randomise
 NUM_USERS, NUM_ITEMS, NUM_COLD = 23, 18, 3
 HELD_OUT = (2, 9)  # pseudo-cold
 LACKS = {"audio": (1, 4, 16), "video": (4, 7)}  # 4 lacks both, 16 is cold
-POLICY = PairPolicy(max_history_items=4)
+POLICY = PairPolicy(max_history_items=4, only_available=True)
 CONTENT = LossWeights(0.0, 1.0, 0.0)
 BOTH = LossWeights(1.0, 1.0, 0.0)
 
