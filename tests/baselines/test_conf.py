@@ -9,7 +9,10 @@ import pytest
 from omegaconf import OmegaConf
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "conf" / "baseline").glob("*.yaml"))
-EXPECTED = {"popularity", "item_knn", "p3alpha", "ease", "als", "content_knn", "hybrid", "oracle"}
+EXPECTED = {
+    *("popularity", "recent_popularity", "item_knn", "user_knn", "p3alpha", "rp3beta"),
+    *("ease", "ials", "bpr", "svd", "content_knn", "hybrid", "oracle"),
+}
 
 
 def build(node: dict) -> object:
@@ -29,11 +32,12 @@ def test_every_baseline_has_a_file():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_default_and_every_setting_of_the_grid_can_be_built(path):
     conf = OmegaConf.to_container(OmegaConf.load(path))
-    assert set(conf) - {"needs_features"} == {"recommender", "grid"}
+    assert set(conf) - {"needs_features", "needs_timestamps"} == {"recommender", "grid"}
     assert conf.get("needs_features", False) == (path.stem in {"content_knn", "hybrid"})
+    assert conf.get("needs_timestamps", False) == (path.stem == "recent_popularity")
     assert hasattr(build(conf["recommender"]), "fit")
     settings = list(itertools.product(*conf["grid"].values()))
-    assert len(settings) <= 8
+    assert len(settings) <= 12
     for setting in settings:
         built = build(conf["recommender"] | dict(zip(conf["grid"], setting, strict=True)))
         assert type(built) is type(build(conf["recommender"]))

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avrec.baselines.als import ALS
 from avrec.baselines.content_knn import ContentKNN
 from avrec.baselines.ease import EASE
 from avrec.baselines.hybrid import Hybrid
+from avrec.baselines.ials import IALS
 from avrec.baselines.p3alpha import P3alpha
 from avrec.baselines.popularity import Popularity
 from avrec.core.arrays import Bool, Int64
@@ -57,9 +57,17 @@ def test_tiktok_ease(micro_videos):
 def test_tiktok_p3alpha(micro_videos):
     plain = evaluate(P3alpha().fit(micro_videos), micro_videos, "test")
     assert plain[:2] == pytest.approx((0.0917, 0.0399), abs=WITHIN)
-    candidates = [P3alpha(alpha, cut) for alpha in (0.4, 0.6, 0.8, 1.0) for cut in (100, None)]
+    candidates = [P3alpha(alpha, cut) for alpha in (0.4, 0.6, 0.8, 1.0) for cut in (100, 1000)]
     _, tuned = chosen_on_validation(candidates, micro_videos)
     assert tuned[:2] == pytest.approx((0.0917, 0.0399), abs=WITHIN)
+
+
+def test_tiktok_ials_needs_a_strong_regularisation_and_confidence(micro_videos):
+    """Over seeds .1106 to .1134; with the regularisation of `implicit`'s default grids it stays near .08."""
+    recall, ndcg, _ = evaluate(IALS(128, alpha=200.0, regularisation=2.5).fit(micro_videos), micro_videos, "test")
+    assert (recall, ndcg) == pytest.approx((0.112, 0.0466), abs=0.004)
+    weak, _, _ = evaluate(IALS(64, alpha=10.0, regularisation=1.0).fit(micro_videos), micro_videos, "test")
+    assert weak == pytest.approx(0.0817, abs=0.004)
 
 
 def test_tiktok_hybrid(micro_videos):
@@ -80,11 +88,11 @@ def test_movielens_floors(films):
     numbers = {
         "popularity": evaluate(Popularity().fit(films), films, "test"),
         "ease": evaluate(EASE(200.0).fit(films), films, "test"),
-        "als": evaluate(ALS(64, 10.0, 5.0).fit(films), films, "test"),
+        "ials": evaluate(IALS(64, 5.0, 2.0).fit(films), films, "test"),
     }
     assert numbers["popularity"][:2] == pytest.approx((0.1058, 0.1235), abs=WITHIN)
     assert numbers["ease"][:2] == pytest.approx((0.2111, 0.2222), abs=5e-4)
-    assert numbers["als"][0] == pytest.approx(0.2085, abs=WITHIN)
+    assert numbers["ials"][0] == pytest.approx(0.2085, abs=WITHIN)
 
 
 def test_movielens_fold_in_reproduces_als_for_users_inside_and_outside(films):

@@ -14,7 +14,7 @@ NO_AUDIO = 1
 
 
 def block_world(seed: int = 0) -> Dataset:
-    """5 train, 1 validation and 1 test event a user, all in his block; one cold item; the last user has no event.
+    """5 train, 1 validation and 1 test event a user, one a day, all in his block; one cold item; the last user has no event.
 
     Item 7 (block 0) is held out of everybody's training; item 1 has no audio.
     """
@@ -25,7 +25,9 @@ def block_world(seed: int = 0) -> Dataset:
 
     def part(columns: slice) -> Interactions:
         chosen = items[:, columns]
-        return Interactions.from_events(np.repeat(users, chosen.shape[1]), chosen.ravel(), NUM_USERS, NUM_ITEMS)
+        day = np.tile(np.arange(items.shape[1])[columns], len(users))
+        who = np.repeat(users, chosen.shape[1])
+        return Interactions.from_events(who, chosen.ravel(), NUM_USERS, NUM_ITEMS, None, 86_400 * day)
 
     return Dataset(
         name="blocks",

@@ -147,6 +147,27 @@ def test_svd_items_are_orthonormal_and_signed_so_the_fold_in_map_is_the_identity
     assert (largest > 0).all()
 
 
+def test_svd_leaves_directions_that_the_matrix_lacks_at_zero():
+    train = Interactions.from_events(np.repeat([0, 1], 3), np.array([0, 2, 3, 5, 6, 7]), 9, 10)  # of rank 2
+    factors = SVD(num_factors=5).fit(train, "")
+    dense = interaction_matrix(train).toarray()
+    assert np.allclose(factors.user @ factors.item.T, dense, atol=1e-6)
+    assert not factors.item[:, 2:].any()
+    assert not factors.item[[1, 4, 8, 9]].any()
+
+
+def test_svd_of_nothing_is_zero():
+    nothing = Interactions.from_events(np.zeros(0, np.int64), np.zeros(0, np.int64), 9, 10)
+    assert not SVD(num_factors=3).fit(nothing, "").item.any()
+
+
+def test_bpr_names_a_bad_argument():
+    with pytest.raises(ConfigError, match="bpr: num_factors is 0; expected a positive number"):
+        BPR(num_factors=0)
+    with pytest.raises(ConfigError, match="bpr: regularisation is -1; expected 0 or more"):
+        BPR(regularisation=-1)
+
+
 def test_svd_refuses_more_factors_than_the_matrix_has():
     with pytest.raises(ConfigError, match="num_factors is 25; expected 1 to 24 for 61 users and 25 items"):
         SVD(num_factors=25).fit(block_interactions(), "")

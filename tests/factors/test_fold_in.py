@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from avrec.factors import fold_in
-from avrec.factors.fold_in import fold_in_map, solve_users
+from avrec.factors.fold_in import fold_in_map, ridge_map, solve_users
 
 NUM_ITEMS, NUM_FACTORS, LAMBDA = 40, 6, 0.7
 
@@ -67,3 +67,16 @@ def test_no_users_and_one_user(item_factors):
     history = histories(weighted=True)
     one = solve_users(item_factors, LAMBDA, history[[7]], 3.0)
     assert np.allclose(one, solve_users(item_factors, LAMBDA, history, 3.0)[[7]], atol=1e-6)
+
+
+def test_ridge_map_is_ridge_regression():
+    rng = np.random.default_rng(2)
+    inputs, outputs = rng.standard_normal((30, 4)).astype(np.float32), rng.standard_normal((30, 3)).astype(np.float32)
+    penalty = 0.5 * (inputs.astype(np.float64) ** 2).sum() / 4
+    stacked = np.vstack([inputs, np.sqrt(penalty) * np.eye(4)])
+    expected = np.linalg.lstsq(stacked, np.vstack([outputs, np.zeros((4, 3))]), rcond=None)[0]
+    assert np.allclose(ridge_map(inputs, outputs, share=0.5), expected, atol=1e-5)
+
+
+def test_ridge_map_of_nothing_is_zero():
+    assert not ridge_map(np.zeros((5, 4), np.float32), np.ones((5, 3), np.float32)).any()

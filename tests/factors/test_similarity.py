@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from avrec.factors import similarity
-from avrec.factors.similarity import cosine_similarity, product_similarity, top_k_rows
+from avrec.factors.similarity import cosine_similarity, nearest_rows, product_similarity, top_k_rows
 
 
 def naive_top_k(dense: np.ndarray, k: int) -> np.ndarray:
@@ -31,6 +31,27 @@ def test_top_k_keeps_the_largest_and_of_ties_the_first(k: int):
 
 def test_top_k_of_nothing_is_nothing():
     assert top_k_rows(csr_array((3, 4), dtype=np.float32), 2).nnz == 0
+
+
+@pytest.mark.parametrize("block_products", [1, 50, 10**9])
+def test_nearest_rows_keep_the_diagonal_and_need_no_square(monkeypatch, block_products):
+    monkeypatch.setattr(similarity, "BLOCK_PRODUCTS", block_products)
+    left, right = random_ties(1, (12, 9)), random_ties(2, (9, 30))
+    found = nearest_rows(left, right, lambda row, column, value: value + column + 100 * row, 4)
+    product = left.toarray().astype(np.float64) @ right.toarray().astype(np.float64)
+    shifted = np.where(product > 0, product + np.arange(30) + 100 * np.arange(12)[:, None], 0)
+    assert found.shape == (12, 30)
+    assert np.allclose(found.toarray(), naive_top_k(shifted.astype(np.float32), 4), rtol=1e-6)
+
+
+def test_nearest_rows_of_no_row_are_none():
+    empty = csr_array((0, 9), dtype=np.float32)
+    assert nearest_rows(empty, random_ties(2, (9, 30)), lambda row, column, value: value, 4).shape == (0, 30)
+
+
+def test_similarities_take_eight_bytes_an_entry():
+    found = product_similarity(random_ties(1, (12, 9)), random_ties(2, (9, 12)), lambda row, column, value: value, None)
+    assert (found.data.itemsize, found.indices.itemsize) == (4, 4)
 
 
 @pytest.mark.parametrize("num_neighbours", [None, 3])
