@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avrec.core.errors import AvrecError
-from avrec.retrieval.exact import top_k, top_of_scores
+from avrec.retrieval.exact import _columns, top_k, top_of_scores
 
 
 def naive_top(scores, k, order):
@@ -83,6 +83,31 @@ def test_only_allowed_items_are_shown_and_keep_their_index():
     assert top_k(users, items, 3, seen, allowed)[0].tolist() == [[1, 3, -1]]
     assert top_k(users, items, 3, seen, allowed, tie_order=np.array([3, 2, 1, 0]))[0].tolist() == [[3, 1, -1]]
     assert top_k(users, items, 2, allowed=np.zeros(4, bool))[0].tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize("num_users", [1, 500])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+def test_hidden_items_may_hold_anything(num_users, share):
+    """Whether hidden rows are skipped or scored and blanked out depends on how many there are; the answer must not."""
+    rng = np.random.default_rng(0)
+    users, items = (
+        rng.integers(-9, 9, (num_users, 4)).astype(np.float32),
+        rng.integers(-9, 9, (400, 4)).astype(np.float32),
+    )
+    allowed = rng.random(400) < share
+    items[~allowed] = np.nan
+    found, scores = top_k(users, items, 20, allowed=allowed)
+    true = np.where(allowed, users @ np.where(allowed[:, None], items, 0).T, -np.inf)
+    np.testing.assert_array_equal(found, naive_top(true, 20, np.arange(400)))
+    np.testing.assert_array_equal(scores, np.take_along_axis(true, found, axis=1))
+
+
+def test_allowed_rows_are_copied_only_where_many_share_the_copy():
+    half = np.arange(1000) % 2 == 0
+    assert [len(part) for part in _columns(1, 1000, half)] == [1000, 500]
+    assert [len(part) for part in _columns(100, 1000, half)] == [500, 0]
+    assert [len(part) for part in _columns(1, 1000, np.arange(1000) < 100)] == [100, 0]
+    assert [len(part) for part in _columns(1, 1000, None)] == [1000, 0]
 
 
 def test_blocks_do_not_change_the_answer():
