@@ -19,6 +19,7 @@ VERBS = {
     "report": "write report.html and model_card.md of a trained run",
     "export": "write a bundle that serving loads without PyTorch",
     "recommend": "the best items for a user or a history, from a bundle",
+    "serve": "answer over HTTP from a bundle, without PyTorch",
     "verify": "check a bundle's files against its manifest",
 }
 

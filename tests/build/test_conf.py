@@ -14,7 +14,7 @@ from avrec.cli import VERBS
 FILES = sorted(path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().rglob("*.yaml"))
 PRIMARY = [name for name in FILES if "/" not in name]
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith(("experiment/", "hydra/"))]
-READS_ONLY = {"recommend", "verify"}
+READS_ONLY = {"recommend", "serve", "verify"}
 HYDRAS = [name for name in FILES if name.startswith("hydra/")]
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 

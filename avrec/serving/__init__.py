@@ -1,0 +1,1 @@
+"""The server: a bundle's answers over HTTP, without PyTorch in the process."""
