@@ -104,7 +104,14 @@ def declared(*extras: str) -> set[str]:
 
 
 # Rooms that only an extra opens; everything else must run on the core's dependencies.
-EXTRAS = {"export": ("export",), "report": ("report",), "serving": ("serve",), "bundle": ("serve",), "media": ("decode",), "models": ("media",)}
+EXTRAS = {
+    "export": ("export",),
+    "report": ("report",),
+    "serving": ("serve",),
+    "bundle": ("serve",),
+    "media": ("decode",),
+    "models": ("media",),
+}
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -40,7 +40,10 @@ def test_an_unknown_verb(monkeypatch, capsys):
     code, out, err = console(monkeypatch, capsys, "trian", "seed=1")
     assert (code, out, err) == (2, "", "avrec trian: no such verb; did you mean 'train'?\n")
     code, _, err = console(monkeypatch, capsys, "zzz")
-    assert err == "avrec zzz: no such verb; there are: embed, evaluate, export, prepare, recommend, report, serve, train, verify.\n"
+    assert (
+        err
+        == "avrec zzz: no such verb; there are: embed, evaluate, export, prepare, recommend, report, serve, train, verify.\n"
+    )
 
 
 @pytest.mark.parametrize(
