@@ -207,6 +207,7 @@ def _context(
     )
 
     def make_item_sampler(items_per_batch: int, users_per_item: int) -> ItemsFirstSampler:
+        """Batches of items first, for a stage that trains encoders."""
         return ItemsFirstSampler(
             dataset.train,
             items_per_batch,

@@ -32,9 +32,8 @@ def test_every_baseline_has_a_file():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_default_and_every_setting_of_the_grid_can_be_built(path):
     conf = OmegaConf.to_container(OmegaConf.load(path))
-    assert set(conf) - {"needs_features", "needs_timestamps"} == {"recommender", "grid"}
+    assert set(conf) - {"needs_features"} == {"recommender", "grid"}
     assert conf.get("needs_features", False) == (path.stem in {"content_knn", "hybrid"})
-    assert conf.get("needs_timestamps", False) == (path.stem == "recent_popularity")
     assert hasattr(build(conf["recommender"]), "fit")
     settings = list(itertools.product(*conf["grid"].values()))
     assert len(settings) <= 12

@@ -1,15 +1,22 @@
 """What an evaluation leaves beside metrics.json, and the protocol by which it was made."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from avrec.evaluation.compare import compare_series, read_series
+from avrec.pipelines.evaluate import tuned_baselines
+from tests.baselines.world import block_world
 from tests.pipelines.conftest import read
 from tests.pipelines.test_mistakes import CONFIG
 from tests.pipelines.world import NUM_ITEMS, NUM_USERS
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def test_every_number_by_user_stands_in_a_file(run):
@@ -96,3 +103,14 @@ def test_a_wrong_protocol_stops_before_training(console, data):
     answer = console("train", *data, "protocol=lightgcn", "run_dir=never", code=CONFIG)
     assert "protocol=lightgcn does not fit" in answer.err
     assert not (console.folder / "never" / "model.pt").exists()
+
+
+def test_a_baseline_that_does_not_suit_the_data_is_left_out_and_costs_no_run(tmp_path, capsys):
+    world = block_world()
+    dataset = replace(world, train=replace(world.train, timestamp=None))
+    nodes = {name: OmegaConf.load(CONF / "baseline" / f"{name}.yaml") for name in ("recent_popularity", "popularity")}
+    found = tuned_baselines(OmegaConf.create({"baseline": nodes, "data_dir": str(tmp_path)}), dataset)
+    assert list(found) == ["popularity"]
+    told = capsys.readouterr().out
+    assert "baseline recent_popularity: left out. recent_popularity: the data set 'blocks' has no timestamps" in told
+    assert "Leave this baseline out, or use popularity." in told
