@@ -1,10 +1,14 @@
 """The commands that the README prints are run, in its order, in an empty folder."""
 
+import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -61,6 +65,23 @@ def test_the_readme_shows_the_commands_that_matter() -> None:
     assert len(readme_commands()) <= len(commands((ROOT / "README.md").read_text(encoding="utf-8")))
 
 
+def serve_until_told(command: str, words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Start the server, ask it for a list and end it."""
+    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = re.search(r"http://\S+", server.stdout.readline())
+            assert address is not None, command
+            body = json.dumps({"user": "user00000", "k": 3}).encode()
+            asked = Request(f"{address[0].rstrip('/')}/recommend", body, {"content-type": "application/json"})
+            with urlopen(asked, timeout=30) as reply:
+                answer = json.load(reply)
+            assert len(answer["items"]) == 3 and answer["answered_by"] == "known user"
+        finally:
+            server.send_signal(signal.SIGTERM)
+    assert server.returncode == 0, command
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
@@ -71,6 +92,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     for command in readme_commands():
         program, *words = shlex.split(command)
         start = [sys.executable] if program == "python" else [sys.executable, "-m", "avrec.cli"]
+        if words[0] == "serve":
+            serve_until_told(command, [*start, *words, "port=0"], tmp_path, environment)
+            continue
         done = subprocess.run(
             [*start, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
         )

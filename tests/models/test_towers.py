@@ -23,7 +23,7 @@ POOLINGS = [
     pytest.param(lambda: NormalizedSum(0.5), id="sum"),
     pytest.param(lambda: NormalizedSum(0.0, half_life_days=3.0), id="decayed sum"),
     pytest.param(lambda: AttentionPooling(4), id="attention"),
-    pytest.param(lambda: RefinedSum(4, dropout=0.0), id="refined"),
+    pytest.param(lambda: RefinedSum(4), id="refined"),
 ]
 
 
