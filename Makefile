@@ -26,11 +26,11 @@ quickstart: install ## from media files to recommendations: make short films, tr
 
 test: lint ## every check, and every test that is not marked slow
 	@echo "== tests"
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: install ## the tests marked slow
 	@echo "== slow tests"
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 lint: install ## style, format, types, import contracts, stripped notebooks, spelling
 	@echo "== ruff check: style"
