@@ -7,7 +7,7 @@ import pytest
 
 from avrec.build.compose import compose
 from tests.pipelines.conftest import ROOT, SMALL_MODEL
-from tests.pipelines.world import user_id, write_media_tables
+from tests.pipelines.world import user_id, write_media_tables, write_microlens
 
 QUICK = ["sampler.batch_size=128", "baseline=[popularity]", "propagation=none", "logger=none"]
 ONE_EPOCH = [*QUICK, *SMALL_MODEL, "stages.joint.max_epochs=1"]
@@ -94,6 +94,8 @@ def test_an_experiment_runs_one_step(console, request, name):
         words.append(f"data.path={request.getfixturevalue('shared_data') / 'data' / FOLDERS[config.data.name]}")
     if name == "media":
         words += [*write_media_tables(console.folder / "own media", 60, 60), "media.max_bad_share=0.1"]
+    if name == "microlens":
+        words += write_microlens(console.folder / "MicroLens-tiny")
     run = console.train(f"experiment_{name}", *words)
     assert 0 < run.metrics["test/recall@20"] < 1
     assert run.record["stages"][0]["epochs"] == 1

@@ -94,3 +94,26 @@ def write_media_tables(folder: Path, num_items: int = 24, num_users: int = 40) -
         f"data.items='{folder / 'items.csv'}'",
         f"data.media_root='{folder / 'my films'}'",
     ]
+
+
+def write_microlens(folder: Path, num_items: int = 60, num_users: int = 60) -> list[str]:
+    """A tiny copy of the layout in which MicroLens is published, with films that can be decoded. Returns the overrides."""
+    from avrec.media.sample.catalogue import Catalogue
+    from avrec.media.sample.users import Audience
+    from avrec.media.sample.writer import write_sample
+
+    catalogue = Catalogue(5, num_items)
+    audience = Audience(catalogue, num_users)
+    write_sample(audience, folder / "made", num_workers=1)
+    films = folder / "MicroLens-tiny_videos"
+    films.mkdir()
+    for index, path in enumerate(catalogue.paths):
+        (folder / "made" / path).rename(films / f"{index}.mp4")
+    log = audience.log
+    rows = zip(log.user.tolist(), log.item.tolist(), (log.time_sec * 1000).tolist(), strict=True)
+    lines = ["user,item,timestamp", *(f"{user},{item},{time_ms}" for user, item, time_ms in rows)]
+    (folder / "MicroLens-tiny_pairs.csv").write_text("\n".join(lines) + "\n")
+    (folder / "MicroLens-tiny_titles.csv").write_text(
+        "item,title\n" + "".join(f'{item},"Film, number {item}"\n' for item in range(num_items))
+    )
+    return [f"data.path='{folder}'"]
