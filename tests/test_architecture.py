@@ -215,7 +215,7 @@ def texts() -> list[Path]:
     folders = ["avrec", "benchmarks", "conf", "docs", "notebooks", "tests", ".ci"]
     names = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     names += [path for path in sorted(ROOT.iterdir()) if path.is_file() and path.name not in {"LICENSE", ".gitignore"}]
-    kinds = {"", ".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cff", ".json", ".ipynb"}
+    kinds = {"", ".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cff", ".json", ".ipynb", ".html", ".css", ".js"}
     return [path for path in names if path.suffix in kinds and "__pycache__" not in path.parts]
 
 

@@ -18,9 +18,9 @@ from avrec.core.errors import ConfigError, MissingExtraError
 
 OWN = "avrec"
 
-# A configuration that came inside a file (checkpoint, bundle) may rebuild a model and nothing else: no data source that
-# reads a path of its choice, no logger, no trainer.
-UNTRUSTED_ROOMS = ("avrec.models.", "avrec.core.clips.")
+# A configuration that came inside a file (checkpoint, bundle) may rebuild a model, and what it reads of side information,
+# and nothing else: no data source that reads a path of its choice, no logger, no trainer.
+UNTRUSTED_ROOMS = ("avrec.models.", "avrec.core.clips.", "avrec.factors.side.", "avrec.training.text_vectors.")
 
 # Functions of avrec that may be named although they are no classes, by full name.
 FUNCTIONS: frozenset[str] = frozenset()

@@ -23,6 +23,7 @@ RUNTIME_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "item_tower": ("encoders", "fusion", "id_dim"),
     "media": ("dataset",),
     "pooling.*": ("dim",),
+    "side.*": ("cache_folder", "device"),
     "user_table": ("num_users", "dim"),
     "user_tower": ("id_dim", "content_dim", "id_pooling", "content_pooling"),
 }

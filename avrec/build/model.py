@@ -173,6 +173,7 @@ class ModelFile:
         code_version: of avrec.
         operating_points: {rule: calibration}.
         frontier: what the calibration saw on validation.
+        side: {modality of side information: what was learned for it}, see `avrec.build.side`.
     """
 
     model: TwoTower
@@ -182,6 +183,7 @@ class ModelFile:
     code_version: str
     operating_points: dict[str, OperatingPoint]
     frontier: list[dict[str, float]]
+    side: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def save(
@@ -192,6 +194,7 @@ def save(
     data_hash: str,
     operating_points: Mapping[str, OperatingPoint],
     frontier: list[dict[str, float]],
+    side: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a model file: tensors and plain values only."""
     value = {
@@ -204,6 +207,7 @@ def save(
         "seed": int(config["seed"]),
         "operating_points": {name: asdict(point) for name, point in operating_points.items()},
         "frontier": frontier,
+        "side": dict(side or {}),
     }
     with atomic_write(path) as file:
         torch.save(value, file)
@@ -236,6 +240,7 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
             str(value["code_version"]),
             points,
             list(value["frontier"]),
+            dict(value["side"]),
         )
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

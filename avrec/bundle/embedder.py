@@ -9,14 +9,12 @@ import numpy as np
 
 from avrec.bundle.content import Content, NewItems
 from avrec.bundle.reader import Bundle
-from avrec.bundle.schema import ITEM_TOWER, Manifest, content_inputs, item_tower_inputs, item_tower_outputs
+from avrec.bundle.schema import ITEM_TOWER, Manifest, content_inputs
 from avrec.bundle.session import OnnxGraph
 from avrec.bundle.stand_in import StandIns
+from avrec.bundle.towers import MAX_ITEMS, MAX_MEDIA_ITEMS, open_item_tower
 from avrec.core.arrays import Bool, Float32
 from avrec.core.errors import ArtefactError, AvrecError, DataError
-
-ITEMS_PER_BLOCK = 1024
-MEDIA_ITEMS_PER_BLOCK = 16  # an encoder's activations are a hundred times what goes in
 
 
 class ItemEmbedder:
@@ -44,12 +42,15 @@ class ItemEmbedder:
                 )
 
     @classmethod
-    def of(cls, bundle: Bundle, num_threads: int = 1) -> "ItemEmbedder":
-        """The embedder of an opened bundle; `num_threads` are ONNX Runtime's within one call."""
-        modalities = bundle.manifest.modalities
-        inputs = item_tower_inputs(modalities, bundle.manifest.media)
-        path = bundle.folder / f"{ITEM_TOWER}.onnx"
-        tower = OnnxGraph(bundle.graph(ITEM_TOWER), path, inputs, item_tower_outputs(modalities), num_threads)
+    def of(cls, bundle: Bundle, num_threads: int = 1, name: str = ITEM_TOWER) -> "ItemEmbedder":
+        """The embedder of an opened bundle.
+
+        Args:
+            bundle: an opened one.
+            num_threads: ONNX Runtime's within one call.
+            name: of the graph: the item tower, or a smaller one that the bundle has, such as `item_tower_int8`.
+        """
+        tower = open_item_tower(bundle, num_threads, name)
         return cls(bundle.manifest, tower, StandIns(bundle.id_vectors, bundle.content_vectors, bundle.evidence))
 
     def embed(self, content: Content, masks: Mapping[str, Bool] | None = None) -> tuple[Float32, Float32, Float32]:
@@ -73,7 +74,7 @@ class ItemEmbedder:
         if not self.manifest.modalities:
             raise AvrecError("this bundle was trained on ids alone and cannot embed new items. Train with features.")
         items = NewItems(self.manifest, content, masks or {})
-        size = MEDIA_ITEMS_PER_BLOCK if self.manifest.media else ITEMS_PER_BLOCK
+        size = MAX_MEDIA_ITEMS if self.manifest.media else MAX_ITEMS
         blocks = [
             self._tower.run(items.inputs(slice(start, start + size))) for start in range(0, items.num_items, size)
         ]

@@ -70,11 +70,11 @@ class PlainReader:
             )
 
     def files(self, value: Any) -> dict[str, FileRecord]:
-        """The records of the bundle's files; a name that is no bare file name, or unknown, is refused."""
+        """The records of the bundle's files; a name that could lead out of the folder is refused."""
         records = {}
         for name, record in self.typed("files", value, dict).items():
-            if not re.fullmatch(r"[A-Za-z0-9_]+\.[a-z]+", name):
-                raise self.error("files", name, "a bare file name")
+            if not re.fullmatch(r"([A-Za-z0-9_-]+/){0,3}[A-Za-z0-9_]+\.[a-z0-9]+", name):
+                raise self.error("files", name, "a file below the bundle's folder")
             self.keys(f"files.{name}", self.typed(f"files.{name}", record, dict), {"sha256", "bytes"})
             sha256 = self.typed(f"files.{name}.sha256", record["sha256"], str)
             size = self.typed(f"files.{name}.bytes", record["bytes"], int)

@@ -1,15 +1,27 @@
 """`Bundle`: a bundle's folder, opened with everything checked before it is used."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from avrec.bundle.newcomer_tables import NewcomerTables
 from avrec.bundle.onnx_file import check_self_contained
 from avrec.bundle.plain_reader import FileRecord
-from avrec.bundle.schema import GRAPHS, ITEM_IDS, MANIFEST, TIMESTAMPS, USER_IDS, Manifest
+from avrec.bundle.schema import (
+    ANY_WIDTH,
+    GRAPHS,
+    ITEM_IDS,
+    MANIFEST,
+    MODALITY_VECTORS,
+    SHARES,
+    TIMESTAMPS,
+    USER_IDS,
+    Manifest,
+)
 from avrec.core.arrays import Float32
 from avrec.core.errors import ArtefactError, DataError
 from avrec.core.files import read_json, read_npy, read_table, sha256_file
@@ -35,6 +47,9 @@ class Bundle:
         content_vectors: (N, C) the fused content of each item by itself, zero for an item without any modality.
         evidence: (N,) training events of each item; an item with none is cold.
         history: everything each known user is known to have consumed.
+        shares: (N, M) how much each modality made up of each item's content; None where there is none.
+        modality_vectors: modality -> (N, W) its encoder's output, averaged over time, zero for an item without it.
+        newcomers: what those without a history are answered with.
     """
 
     folder: Path
@@ -48,6 +63,9 @@ class Bundle:
     content_vectors: Float32
     evidence: Float32
     history: Interactions
+    shares: Float32 | None = None
+    modality_vectors: Mapping[str, Float32] = field(default_factory=dict)
+    newcomers: NewcomerTables = field(kw_only=True)
 
     @classmethod
     def open(cls, folder: str | Path, verify: bool = True) -> "Bundle":
@@ -92,6 +110,13 @@ class Bundle:
             content_vectors=arrays["content_vectors.npy"],
             evidence=arrays["evidence.npy"],
             history=history,
+            shares=arrays.get(SHARES),
+            modality_vectors={
+                name: arrays[MODALITY_VECTORS.format(place)]
+                for place, name in enumerate(manifest.modalities)
+                if MODALITY_VECTORS.format(place) in arrays
+            },
+            newcomers=NewcomerTables.read(folder, manifest.files, dims.num_users, dims.num_items, dims.item_dim),
         )
 
     def graph(self, name: str) -> bytes:
@@ -105,7 +130,7 @@ class Bundle:
 
 
 def check_file(folder: Path, name: str, record: FileRecord, verify: bool) -> None:
-    """Check that `name` is a regular file of `folder` with the size, and with `verify` the sha256, of its record.
+    """Check that `name` is a regular file below `folder` with the size, and with `verify` the sha256, of its record.
 
     Raises:
         ArtefactError: it is not.
@@ -113,7 +138,7 @@ def check_file(folder: Path, name: str, record: FileRecord, verify: bool) -> Non
     path = folder / name
     if not path.is_file():
         raise ArtefactError(f"{path}: listed in {MANIFEST}, but there is no such file. Copy the whole bundle again.")
-    if path.resolve().parent != folder.resolve():
+    if folder.resolve() not in path.resolve().parents:
         raise ArtefactError(f"{path}: a link that leaves the bundle's folder. Put the file itself there.")
     size = path.stat().st_size
     if size != record.bytes:
@@ -150,7 +175,8 @@ def _read_arrays(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     arrays = {}
     for name, (dtype, shape) in manifest.arrays().items():
         array = read_npy(folder / name, ndim=len(shape))
-        if array.shape != shape or array.dtype != dtype:
+        fits = all(found == asked or asked == ANY_WIDTH for found, asked in zip(array.shape, shape, strict=True))
+        if not fits or array.dtype != dtype:
             raise ArtefactError(
                 f"{folder / name}: {array.dtype} {array.shape}; {MANIFEST} asks for {np.dtype(dtype)} {shape}. "
                 "Export the bundle again."

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from avrec.bundle.media_specs import MediaSpec, read_specs, specs_to_json
+from avrec.bundle.newcomer_tables import expected_files
+from avrec.bundle.parts import TOWERS, files_of_parts
 from avrec.bundle.plain_reader import FileRecord, PlainReader
 from avrec.core.errors import ArtefactError
 from avrec.core.files import check_format_version
@@ -17,13 +19,15 @@ KIND = "avrec bundle"
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
 CARD = "card.md"
-USER_TOWER = "user_tower"
-ITEM_TOWER = "item_tower"
+USER_TOWER, ITEM_TOWER = TOWERS
 GRAPHS = (f"{USER_TOWER}.onnx", f"{ITEM_TOWER}.onnx")
 SCRIPTS = (f"{USER_TOWER}.pt", f"{ITEM_TOWER}.pt")
 ITEM_IDS = "items.parquet"
 USER_IDS = "users.parquet"
 TIMESTAMPS = "history_timestamp.npy"  # absent where the log has no time
+SHARES = "shares.npy"  # absent where the items have no modality
+MODALITY_VECTORS = "modality_vectors_{}.npy"  # one for each modality, by its place; older bundles have none
+ANY_WIDTH = -1
 OPERATING_POINT = frozenset({"kappa", "content_scale", "cold_offset", "neighbour_weight", "history_smoothing"})
 
 USER_TOWER_INPUTS = ("user_vector", "history_vectors", "weights", "ages", "mask")
@@ -121,7 +125,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
 
     def arrays(self) -> dict[str, tuple[type, tuple[int, ...]]]:
-        """Type and shape of each `.npy` file of this bundle."""
+        """Type and shape of each `.npy` file of this bundle; `ANY_WIDTH` where the file alone knows."""
         dims = self.dims
         arrays: dict[str, tuple[type, tuple[int, ...]]] = {
             "item_vectors.npy": (np.float32, (dims.num_items, dims.item_dim)),
@@ -136,6 +140,11 @@ class Manifest:
         }
         if TIMESTAMPS in self.files:
             arrays[TIMESTAMPS] = (np.int64, (dims.num_events,))
+        if SHARES in self.files:
+            arrays[SHARES] = (np.float32, (dims.num_items, len(self.modalities)))
+        for place in range(len(self.modalities)):
+            if MODALITY_VECTORS.format(place) in self.files:
+                arrays[MODALITY_VECTORS.format(place)] = (np.float32, (dims.num_items, ANY_WIDTH))
         return arrays
 
     def to_json(self) -> dict[str, Any]:
@@ -183,6 +192,6 @@ class Manifest:
         reader.positive("dims", dims, or_zero={"content_dim", "id_dim", "num_users", "num_events"})
         reader.positive("feature_dims", feature_dims)
         reader.positive("manifest", {"max_history_items": manifest.max_history_items})
-        others = {*GRAPHS, *SCRIPTS, ITEM_IDS, USER_IDS, PARITY, CARD}
-        reader.keys("files", manifest.files, others | manifest.arrays().keys())
+        others = {*GRAPHS, *SCRIPTS, ITEM_IDS, USER_IDS, PARITY, CARD} | files_of_parts(manifest.files, media)
+        reader.keys("files", manifest.files, others | manifest.arrays().keys() | expected_files(manifest.files))
         return manifest

@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from avrec.core.errors import ArtefactError, require
+
+
+class Argument(NamedTuple):
+    """One input or output: its name, ONNX Runtime's name of its type, and its shape; a dynamic axis is given by its name."""
+
+    name: str
+    kind: str
+    shape: tuple[int | str, ...]
 
 
 class OnnxGraph:
@@ -13,7 +22,8 @@ class OnnxGraph:
 
     Attributes:
         path: where it came from.
-        input_shapes: {name: shape}; a dynamic axis is given by its name.
+        arguments: the inputs, in order.
+        results: the outputs, in order.
 
     Args:
         model: a serialised ONNX model; bytes, so that what was verified is what runs.
@@ -40,16 +50,19 @@ class OnnxGraph:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has no common class of its own errors
             raise ArtefactError(f"{path}: ONNX Runtime cannot load it ({error}). Export the bundle again.") from error
-        found = [
-            [argument.name for argument in side] for side in (self._session.get_inputs(), self._session.get_outputs())
-        ]
+        self.arguments, self.results = _signature(self._session.get_inputs()), _signature(self._session.get_outputs())
+        found = [[argument.name for argument in side] for side in (self.arguments, self.results)]
         if found != [list(inputs), list(outputs)]:
             raise ArtefactError(
                 f"{path}: takes {found[0]} and gives {found[1]}; expected {list(inputs)} and {list(outputs)}. "
                 "Export the bundle again."
             )
         self._outputs = tuple(outputs)
-        self.input_shapes = {argument.name: list(argument.shape) for argument in self._session.get_inputs()}
+
+    @property
+    def input_shapes(self) -> dict[str, list[int | str]]:
+        """{name: shape}."""
+        return {argument.name: list(argument.shape) for argument in self.arguments}
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name.
@@ -65,3 +78,7 @@ class OnnxGraph:
                 f"{self.path}: cannot run on {shapes} ({error}). Does the graph belong to this bundle?"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
+
+
+def _signature(side: Sequence[Any]) -> tuple[Argument, ...]:
+    return tuple(Argument(argument.name, argument.type, tuple(argument.shape)) for argument in side)

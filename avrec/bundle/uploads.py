@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from avrec.bundle.content import NewItems, RawClips
-from avrec.bundle.embedder import MEDIA_ITEMS_PER_BLOCK, ItemEmbedder
+from avrec.bundle.embedder import ItemEmbedder
+from avrec.bundle.towers import MAX_MEDIA_ITEMS
 from avrec.core.arrays import Bool, Float32
 from avrec.core.errors import AvrecError, DataError
 from avrec.media.isolation import DecodePool, Job
@@ -86,8 +87,8 @@ def embed_files(
     num_items = _check(embedder, paths, features)
     found, problems, notes = [], list[FileNote](), list[FileNote]()
     with DecodePool(media_root, num_workers, limits, specs=embedder.manifest.media.values()) as pool:
-        for start in range(0, max(num_items, 1), MEDIA_ITEMS_PER_BLOCK):
-            rows = range(start, min(start + MEDIA_ITEMS_PER_BLOCK, num_items))
+        for start in range(0, max(num_items, 1), MAX_MEDIA_ITEMS):
+            rows = range(start, min(start + MAX_MEDIA_ITEMS, num_items))
             content: dict[str, Float32 | RawClips] = {
                 name: values[rows.start : rows.stop] for name, values in features.items()
             }

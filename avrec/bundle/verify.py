@@ -1,20 +1,21 @@
 """`verify`: everything about a bundle that can be checked again without what it was made from."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from avrec.bundle.content import Content, RawClips
 from avrec.bundle.embedder import ItemEmbedder
+from avrec.bundle.part_checks import Check, part_checks
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
-from avrec.bundle.schema import ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Manifest
-from avrec.core.arrays import Float32
+from avrec.bundle.schema import ITEM_TOWER, MANIFEST, MODALITY_VECTORS, PARITY, SHARES, USER_TOWER
+from avrec.bundle.zeros import item_of_zeros
 from avrec.core.errors import ArtefactError, AvrecError, DataError
 from avrec.core.files import read_json
 from avrec.core.query import UserQuery
-from avrec.media.wire import dtype_of
 
 NUM_USERS = 256
 ROWS_PER_BLOCK = 65_536
@@ -45,7 +46,7 @@ class VerifyReport:
 
 
 def verify(folder: str | Path) -> VerifyReport:
-    """Check files, tables, both graphs and the recorded parity; problems are reported, not raised.
+    """Check files, tables, both graphs, the parts and the recorded parity; problems are reported, not raised.
 
     Args:
         folder: of the bundle.
@@ -57,15 +58,32 @@ def verify(folder: str | Path) -> VerifyReport:
         return VerifyReport(folder, 0, 0, (str(error),), ())
     records = bundle.manifest.files
     problems = _table_problems(bundle)
-    towers = [] if problems else [_check_user_tower, _check_item_tower]  # they run on the tables
-    for check in [*towers, _check_parity]:
+    if not problems:  # the towers run on the tables, and the parts on the towers
+        problems = _failed(bundle, [_check_user_tower, _check_item_tower])
+    if not problems:
+        problems = _failed(bundle, part_checks(bundle))
+    problems += _failed(bundle, [_check_parity])
+    unlisted = sorted(_names(folder) - records.keys() - {MANIFEST})
+    num_bytes = sum(record.bytes for record in records.values())
+    return VerifyReport(folder, len(records), num_bytes, tuple(problems), tuple(unlisted))
+
+
+def _failed(bundle: Bundle, checks: Sequence[Check]) -> list[str]:
+    """What each of the checks that fail says."""
+    problems = []
+    for check in checks:
         try:
             check(bundle)
         except AvrecError as error:
             problems.append(str(error))
-    unlisted = sorted({path.name for path in folder.iterdir()} - records.keys() - {MANIFEST})
-    num_bytes = sum(record.bytes for record in records.values())
-    return VerifyReport(folder, len(records), num_bytes, tuple(problems), tuple(unlisted))
+    return problems
+
+
+def _names(folder: Path) -> set[str]:
+    """Everything below the folder but folders, without following a link."""
+    return {
+        (Path(parent) / name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names
+    }
 
 
 def _table_problems(bundle: Bundle) -> list[str]:
@@ -78,6 +96,12 @@ def _table_problems(bundle: Bundle) -> list[str]:
         "evidence.npy": bundle.evidence,
         "history_weight.npy": bundle.history.weight,
     }
+    if bundle.shares is not None:
+        tables[SHARES] = bundle.shares
+    for place, name in enumerate(bundle.manifest.modalities):
+        if name in bundle.modality_vectors:
+            tables[MODALITY_VECTORS.format(place)] = bundle.modality_vectors[name]
+    tables |= bundle.newcomers.vectors
     problems = []
     for name, table in tables.items():
         blocks = range(0, len(table), ROWS_PER_BLOCK)
@@ -98,20 +122,10 @@ def _check_item_tower(bundle: Bundle) -> None:
     embedder = ItemEmbedder.of(bundle)
     if bundle.manifest.modalities:
         try:
-            embedder.embed(_zeros(bundle.manifest))
+            embedder.embed(item_of_zeros(bundle.manifest))
         except DataError as error:
             path = bundle.folder / f"{ITEM_TOWER}.onnx"
             raise ArtefactError(f"{path}: cannot embed an item of zeros ({error})") from error
-
-
-def _zeros(manifest: Manifest) -> Content:
-    """One item of silence, black pictures and features that are zero."""
-    content: dict[str, Float32 | RawClips] = {
-        name: np.zeros((1, width), np.float32) for name, width in manifest.feature_dims.items()
-    }
-    for name, spec in manifest.media.items():
-        content[name] = RawClips(np.zeros((1, *spec.shape), dtype_of(spec)), np.ones((1, spec.num_clips), np.float32))
-    return content
 
 
 def _check_parity(bundle: Bundle) -> None:

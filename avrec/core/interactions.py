@@ -120,7 +120,7 @@ class Interactions:
         Returns:
             indptr (B + 1,) and the positions (sum of counts,) into the event arrays, user by user.
         """
-        counts = self.user_counts[users]
+        counts = self.indptr[users + 1] - self.indptr[users]
         indptr = np.zeros(len(users) + 1, np.int64)
         np.cumsum(counts, out=indptr[1:])
         positions = np.arange(indptr[-1]) - np.repeat(indptr[:-1] - self.indptr[users], counts)

@@ -1,6 +1,6 @@
 """`UserQuery` and `Scorer`: the one question a recommender is asked, and who answers it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +56,10 @@ class UserQuery:
         return cls(
             np.asarray(users, np.int64), indptr, history.item_idx[positions], history.weight[positions], age_days
         )
+
+    def as_strangers(self) -> "UserQuery":
+        """The same histories, of which nothing else is known."""
+        return replace(self, user_idx=np.full(len(self), -1, np.int64))
 
     @property
     def row(self) -> Int64:

@@ -6,14 +6,14 @@ takes every world-size-th row, and a run resumes in the middle of an epoch witho
 Axes: B pairs in the batch, L history length, N candidate items (columns).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from avrec.core.arrays import Bool, Float32, Float64, Int64
 from avrec.core.interactions import Interactions
 from avrec.core.order import generator
-from avrec.data.candidates import Candidates
+from avrec.data.candidates import Candidates, Mined
 from avrec.data.histories import Histories, HistoryRule
 
 
@@ -28,14 +28,16 @@ class Batch:
         history_weight: (B, L) strength of each event.
         history_age_days: (B, L) age at the time of the positive; 0 without timestamps.
         history_mask: (B, L) true where there is an event.
-        candidate_idx: (N,) distinct items that are scored, the positives of all ranks among them.
+        candidate_idx: (N,) distinct items that are scored, the positives of all ranks among them unless `own_column`.
         log_q: (N,) log of the probability that an item is among the candidates; 0 for a full catalogue.
-        target_column: (B,) column of the positive.
+        target_column: (B,) place of the positive among the candidates, -1 where it is not.
         seen_row, seen_column: what the user has in train besides the positive: no negatives.
         pair_sec: (B,) when each pair happened, and
         available_sec: (N,) since when each candidate is known: none that nobody had met yet is a negative. Both None where
             that is not asked for or the log has no time.
         global_size: pairs of all ranks together.
+        own_column: each pair's positive stands in a column of its own before the candidates, and is no negative among them.
+        hard: candidates that take part only where they are hard; None where all do.
     """
 
     user_idx: Int64
@@ -52,6 +54,8 @@ class Batch:
     pair_sec: Int64 | None
     available_sec: Int64 | None
     global_size: int
+    own_column: bool = False
+    hard: Mined | None = None
 
 
 @dataclass(frozen=True)
@@ -102,36 +106,44 @@ def batch_of(
         histories: of the training log.
         pairs: positions of the global batch's positives in the training events.
         rows: which of them are this rank's, ascending.
-        candidates: (N,) distinct sorted items, the positives among them.
+        candidates: (N,) distinct sorted items.
         log_q: (N,) see `Batch`.
         rng: keyed by (seed, epoch, index).
         available_sec: (num_items,) since when each item is known, None where that does not matter.
     """
     train = histories.train
     drawn = histories.draw(pairs, rng)
-    column = np.full(train.num_items, -1, np.int64)
-    column[candidates] = np.arange(len(candidates))
+    width = min(
+        drawn.mask.shape[1], histories.max_items
+    )  # without histories there is nothing to pool, no padding either
     local = np.full(len(pairs), -1, np.int64)
     local[rows] = np.arange(len(rows))
-    seen_row, seen_column = local[drawn.other_row], column[drawn.other_item]
+    seen_row, seen_column = local[drawn.other_row], places(candidates, drawn.other_item)
     seen = (seen_row >= 0) & (seen_column >= 0)
     positive = train.item_idx[pairs[rows]]
     return Batch(
         user_idx=histories.user_idx[pairs[rows]],
         positive=positive,
-        history_idx=drawn.item_idx[rows],
-        history_weight=drawn.weight[rows],
-        history_age_days=drawn.age_days[rows],
-        history_mask=drawn.mask[rows],
+        history_idx=drawn.item_idx[rows, :width],
+        history_weight=drawn.weight[rows, :width],
+        history_age_days=drawn.age_days[rows, :width],
+        history_mask=drawn.mask[rows, :width],
         candidate_idx=candidates,
         log_q=log_q,
-        target_column=column[positive],
+        target_column=places(candidates, positive),
         seen_row=seen_row[seen],
         seen_column=seen_column[seen],
         pair_sec=None if available_sec is None or train.timestamp is None else train.timestamp[pairs[rows]],
         available_sec=None if available_sec is None else available_sec[candidates],
         global_size=len(pairs),
     )
+
+
+def places(candidates: Int64, items: Int64) -> Int64:
+    """Where each of `items` stands among the sorted candidates (N,), -1 where it does not: no table of the catalogue's size."""
+    place = np.searchsorted(candidates, items)
+    found = candidates[np.minimum(place, len(candidates) - 1)] == items
+    return np.where(found, place, -1)
 
 
 class PairSampler:
@@ -208,7 +220,8 @@ class PairSampler:
         pairs = self.pairs(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         positives = self.train.item_idx[pairs]
         rng = generator(self.seed, epoch, f"batch {index}")
-        candidates, inclusion = self.candidates.draw(positives, self.log_miss(len(pairs)), self.item_counts, rng)
+        drawn = self.candidates.draw(positives, self.log_miss(len(pairs)), self.item_counts, rng)
         rows = np.arange(rank, len(pairs), world_size)
-        log_q = np.log(inclusion).astype(np.float32)
-        return batch_of(self.histories, pairs, rows, candidates, log_q, rng, self.available_sec)
+        log_q = np.log(drawn.inclusion).astype(np.float32)
+        batch = batch_of(self.histories, pairs, rows, drawn.items, log_q, rng, self.available_sec)
+        return replace(batch, own_column=drawn.own_column, hard=drawn.hard)

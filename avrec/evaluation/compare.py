@@ -62,6 +62,11 @@ class SeedSeries:
         """Standard deviation over seeds of the mean over users, 0 for one seed."""
         return float(self.means.std(ddof=1)) if len(self.seeds) > 1 else 0.0
 
+    def of_seeds(self, seeds: Sequence[int]) -> "SeedSeries":
+        """The same recommender over those of its seeds that are among `seeds`."""
+        kept = [row for row, seed in enumerate(self.seeds) if seed in set(seeds)]
+        return replace(self, seeds=tuple(self.seeds[row] for row in kept), values_SU=self.values_SU[kept])
+
 
 @dataclass(frozen=True)
 class SeedComparison:
@@ -197,12 +202,12 @@ def _over_users(of_user: Float64, test: Test) -> tuple[float, str]:
 def compare_all(reference: SeedSeries, others: Mapping[str, SeedSeries], test: Test = "t") -> dict[str, SeedComparison]:
     """Every other against the reference, other - reference, with Holm's correction over all of them (Holm 1979).
 
-    Both p-values are corrected, each among its own kind.
+    Both p-values are corrected, each among its own kind. Of each pair only the seeds that both have are compared.
 
     Raises:
-        AvrecError: one of them does not answer the same question as the reference.
+        AvrecError: one of them does not answer the same question as the reference, or shares no seed with it.
     """
-    found = {name: compare_series(series, reference, test) for name, series in others.items()}
+    found = {name: _over_common_seeds(series, reference, test) for name, series in others.items()}
     over_users = holm([one.p_value for one in found.values()])
     told = [name for name, one in found.items() if one.p_value_seeds is not None]
     over_seeds = dict(zip(told, holm([found[name].p_value_seeds or 0.0 for name in told]), strict=True))
@@ -212,6 +217,16 @@ def compare_all(reference: SeedSeries, others: Mapping[str, SeedSeries], test: T
         )
         for (name, one), p_value in zip(found.items(), over_users, strict=True)
     }
+
+
+def _over_common_seeds(series: SeedSeries, reference: SeedSeries, test: Test) -> SeedComparison:
+    a, b = series.of_seeds(reference.seeds), reference.of_seeds(series.seeds)
+    if not a.seeds:
+        raise AvrecError(
+            f"{series.name!r} has the seeds {list(series.seeds)}, {reference.name!r} the seeds {list(reference.seeds)}; none is "
+            "in both, so nothing can be paired. Give runs of the same seeds."
+        )
+    return compare_series(a, b, test)
 
 
 def _check_same_question(a: SeedSeries, b: SeedSeries) -> None:

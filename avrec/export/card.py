@@ -5,6 +5,7 @@ import html
 from avrec.bundle.schema import Manifest
 from avrec.core.clips import AudioSpec
 from avrec.export.parity import ParityReport
+from avrec.export.parts import Parts
 
 _LOAD = """```python
 from avrec.bundle.reader import Bundle
@@ -30,8 +31,14 @@ _LIMITS = """- Scores rank items for one user; they are not probabilities and do
 - The folder holds the users' histories: keep it as carefully as the log it was made from."""
 
 
-def model_card(manifest: Manifest, parity: ParityReport) -> str:
-    """Markdown for `card.md`; names that come from the data are escaped."""
+def model_card(manifest: Manifest, parity: ParityReport, parts: Parts | None) -> str:
+    """Markdown for `card.md`; names that come from the data are escaped.
+
+    Args:
+        manifest: of the bundle.
+        parity: of its graphs.
+        parts: what was added to tables and graphs; None before.
+    """
     dims = manifest.dims
     point = ", ".join(f"{name} {value:.6g}" for name, value in manifest.operating_point.items())
     modalities = ", ".join(f"{_plain(name)} ({_form(manifest, name)})" for name in manifest.modalities)
@@ -55,6 +62,7 @@ ONNX and TorchScript against PyTorch: worst relative error {parity.worst:.1e} ov
 {parity.num_users} users. {parity.equal_new_items} of {parity.num_new_items} cold items embed from their content to their rows of the tables. `parity.json`
 defines all three.
 
+{_search(parts) if parts else ""}
 ## How to load it
 Without PyTorch, after `pip install 'avrec[serve]'`:
 
@@ -73,6 +81,36 @@ def _metrics(manifest: Manifest) -> str:
         for name, value in sorted(manifest.metrics.items())
     ]
     return "\n".join(["The first word names the split.", "", "| metric | value |", "|---|---|", *rows])
+
+
+def _search(parts: Parts) -> str:
+    """How lists are searched."""
+    report, owed = parts.recall, parts.licences
+    shares = ", ".join(f"{name} {value:.4f}" for name, value in report["recall"].items())
+    how = "exact" if report["kind"] == "exact" else "approximate (an inverted file)"
+    return f"""
+## Search
+{how}: {report["reason"]}. Of the exact lists of {report["num_users"]} users it finds: {shares}. `recall_report.json` holds the
+measurement.
+{_smaller(parts) if parts.smaller else ""}
+## Licences
+Data: {_plain(owed["data"]["licence"])}.
+{chr(10).join(f"{_plain(one['modality'])}: {_plain(one['weights'])}, {_plain(one['licence'])}." for one in owed["encoders"])}
+"""
+
+
+def _smaller(parts: Parts) -> str:
+    """What the smaller item towers cost."""
+    assert parts.smaller is not None
+    whole = parts.smaller["item_tower"]
+    rows = [f"| item_tower | {whole['recall@20']:.4f} | | | {whole['bytes'] / 2**20:.1f} | {whole['cpu_ms']:.2f} |"]
+    rows += [
+        f"| item_tower_{kind} | {costs['recall@20']:.4f} | {costs['recall_loss']:.2%} | {costs['centred_cosine']:.4f} | "
+        f"{costs['bytes'] / 2**20:.1f} | {costs['cpu_ms']:.2f} |"
+        for kind, costs in parts.smaller["towers"].items()
+    ]
+    head = "| graph | validation Recall@20 | lost | centred cosine | MiB | CPU ms an item |"
+    return "\n".join(["", "## Smaller item towers", head, "|---|---|---|---|---|---|", *rows, ""])
 
 
 def _form(manifest: Manifest, modality: str) -> str:

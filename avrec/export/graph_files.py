@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from avrec.bundle.program_file import check_no_pickle
 from avrec.bundle.reader import MAX_GRAPH_BYTES
 from avrec.core.errors import ArtefactError, require
 from avrec.core.files import atomic_write
@@ -90,6 +91,38 @@ def export_torchscript(graph: TowerGraph, path: Path) -> None:
         for member in whole.infolist():
             if not member.filename.endswith(".debug_pkl"):
                 slim.writestr(zipfile.ZipInfo(member.filename), whole.read(member))
+
+
+def export_program(graph: TowerGraph, path: Path) -> None:
+    """Write `graph` as a program of torch.export with a dynamic batch, without anything that loading would unpickle.
+
+    Weights are raw bytes. Neither the example inputs, which would be pickled, nor the source lines of this machine are kept.
+    """
+    dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in graph.dynamic_shapes())
+    program = torch.export.export(graph, graph.example(), dynamic_shapes=(dynamic,), strict=False)
+    program.example_inputs = None
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="No complete tensor found"
+        )  # of buffers that share memory; parity shows
+        torch.export.save(program, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def load_program(path: Path) -> nn.Module:
+    """A program that `export_program` wrote; only for files that this process wrote or whose sha256 was compared.
+
+    Raises:
+        ArtefactError: it holds something that PyTorch would unpickle.
+    """
+    check_no_pickle(path)
+    module: nn.Module = torch.export.load(str(path)).module()
+    return module
 
 
 def load_torchscript(path: Path) -> nn.Module:

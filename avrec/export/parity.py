@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from avrec.bundle.embedder import ItemEmbedder
+from avrec.bundle.parts import PROGRAMS
 from avrec.bundle.schema import ITEM_TOWER, USER_TOWER, Manifest
 from avrec.bundle.session import OnnxGraph
 from avrec.bundle.stand_in import StandIns
@@ -18,7 +19,7 @@ from avrec.core.arrays import Float32, Int64
 from avrec.core.errors import require
 from avrec.core.query import UserQuery
 from avrec.export.calls import item_calls, many_items, user_calls, user_inputs
-from avrec.export.graph_files import load_torchscript
+from avrec.export.graph_files import load_program, load_torchscript
 from avrec.export.graphs import ItemTowerGraph, TowerGraph, UserTowerGraph
 from avrec.export.sample import Arrays, ItemSample, spread
 from avrec.export.tables import Tables
@@ -87,10 +88,10 @@ class ParityReport:
 def check_parity(
     folder: Path, manifest: Manifest, item: ItemTowerGraph, user: UserTowerGraph, tables: Tables, sample: ItemSample
 ) -> ParityReport:
-    """Compare the ONNX and TorchScript files of `folder` with the towers they were exported from.
+    """Compare the ONNX and TorchScript files of `folder`, and the programs if there are any, with the towers they came from.
 
     Args:
-        folder: holds the four files.
+        folder: holds the files.
         manifest: of the bundle that they are to be part of.
         item: the item tower in PyTorch.
         user: the user tower in PyTorch.
@@ -108,7 +109,10 @@ def check_parity(
     rows = tables.item_vectors[sample.rows[many_items(sample)]]
     errors = {"pytorch": {f"{ITEM_TOWER}.item_vector": _relative_error(rows, expected[ITEM_TOWER][0]["item_vector"])}}
     equal = {}
-    for backend, load in {"onnx": _onnx_runner, "torchscript": _torchscript_runner}.items():
+    backends = {"onnx": _onnx_runner, "torchscript": _torchscript_runner}
+    if (folder / PROGRAMS[USER_TOWER]).is_file():
+        backends["torch.export"] = _program_runner
+    for backend, load in backends.items():
         errors[backend] = {}
         for name, graph in graphs.items():
             candidate = load(folder, name, graph)
@@ -141,6 +145,10 @@ def torch_runner(graph: TowerGraph, module: torch.nn.Module | None = None) -> Ru
 
 def _torchscript_runner(folder: Path, name: str, graph: TowerGraph) -> Runner:
     return torch_runner(graph, load_torchscript(folder / f"{name}.pt"))
+
+
+def _program_runner(folder: Path, name: str, graph: TowerGraph) -> Runner:
+    return torch_runner(graph, load_program(folder / PROGRAMS[name]))
 
 
 def _onnx_runner(folder: Path, name: str, graph: TowerGraph) -> Runner:

@@ -11,7 +11,7 @@ import torch
 
 from avrec.bundle.content import Content, RawClips
 from avrec.bundle.schema import content_inputs
-from avrec.core.arrays import Bool, Int64
+from avrec.core.arrays import Bool, Float32, Int64
 from avrec.core.clips import AudioSpec, VideoSpec
 from avrec.media.wire import dtype_of
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
@@ -20,6 +20,51 @@ from avrec.training.media_store import LevelReader, media_encoders
 Arrays = dict[str, np.ndarray]
 
 MEDIA_ITEMS = 5  # of each sort: cold ones, ones that lack a modality, and others
+
+
+class EveryItem:
+    """The catalogue as the item tower takes it, raw media included.
+
+    Args:
+        model: whose items they are.
+        catalogue: features of every item, of media the steps.
+        clips: {modality: reader of the raw clips} of each media encoder.
+    """
+
+    def __init__(self, model: TwoTower, catalogue: CatalogueFeatures, clips: Mapping[str, LevelReader]) -> None:
+        self.model = model
+        self.encoders = media_encoders(model)
+        self._values = catalogue.values
+        self._clips = clips
+        modalities = model.item_tower.modalities
+        self.masks = {name: catalogue.masks[name].cpu().numpy().astype(np.bool_) for name in modalities}
+
+    def __len__(self) -> int:
+        return self.model.num_items
+
+    def inputs(self, rows: Int64) -> Arrays:
+        """The item tower's inputs of some items."""
+        inputs: Arrays = {}
+        for name, mask in self.masks.items():
+            if name in self.encoders:
+                inputs |= _raw(name, self._clips[name], rows, mask, self.encoders[name].spec)
+            else:
+                inputs[f"feature_{name}"] = _taken(self._values[name], rows)
+            inputs[f"mask_{name}"] = mask[rows]
+        return inputs | {
+            "id_vector": _taken(self.model.item_table.output_ND, rows),
+            "neighbour_vector": _taken(self.model.neighbour_vector_ND, rows),
+            "bias": _taken(self.model.item_table.bias_N, rows),
+            "evidence": _taken(self.model.item_evidence_N, rows),
+        }
+
+    def smoothed(self, content_NC: Float32) -> Float32:
+        """The content segment of the history table: each item's content and a share of its neighbours' (`TwoTower`)."""
+        share = self.model.item_tower.operating_point.history_smoothing
+        index_NK = self.model.smoothing_idx_NK.cpu().numpy()
+        weight_NK = self.model.smoothing_weight_NK.cpu().numpy()
+        mixed: Float32 = content_NC + np.float32(share) * np.einsum("nk,nkc->nc", weight_NK, content_NC[index_NK])
+        return mixed
 
 
 @dataclass(frozen=True)
@@ -39,32 +84,10 @@ class ItemSample:
     media: frozenset[str]
 
     @classmethod
-    def of(cls, model: TwoTower, catalogue: CatalogueFeatures, clips: Mapping[str, LevelReader]) -> "ItemSample":
-        """The whole catalogue of a model of finished features; at most 15 items of one that takes raw media.
-
-        Args:
-            model: whose items they are.
-            catalogue: features of every item, of media the steps.
-            clips: {modality: reader of the raw clips} of each media encoder.
-        """
-        tower = model.item_tower
-        encoders = media_encoders(model)
-        masks = {name: catalogue.masks[name].cpu().numpy().astype(np.bool_) for name in tower.modalities}
-        rows = _few(model, masks) if encoders else np.arange(model.num_items)
-        inputs: Arrays = {}
-        for name in tower.modalities:
-            if name in encoders:
-                inputs |= _raw(name, clips[name], rows, masks[name], encoders[name].spec)
-            else:
-                inputs[f"feature_{name}"] = _taken(catalogue.values[name], rows)
-            inputs[f"mask_{name}"] = masks[name][rows]
-        inputs |= {
-            "id_vector": _taken(model.item_table.output_ND, rows),
-            "neighbour_vector": _taken(model.neighbour_vector_ND, rows),
-            "bias": _taken(model.item_table.bias_N, rows),
-            "evidence": _taken(model.item_evidence_N, rows),
-        }
-        return cls(rows, inputs, tower.modalities, frozenset(encoders))
+    def of(cls, every: EveryItem) -> "ItemSample":
+        """The whole catalogue of a model of finished features; at most 15 items of one that takes raw media."""
+        rows = _few(every.model, every.masks) if every.encoders else np.arange(len(every))
+        return cls(rows, every.inputs(rows), every.model.item_tower.modalities, frozenset(every.encoders))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,6 +3,7 @@
 Axes: U users, N items, D embedding of the ids, C content width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from avrec.bundle.schema import ITEM_IDS, TIMESTAMPS, USER_IDS
+from avrec.bundle.schema import ITEM_IDS, MODALITY_VECTORS, SHARES, TIMESTAMPS, USER_IDS
 from avrec.core.arrays import Float32
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError
 from avrec.core.files import write_npy, write_table
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
+from avrec.export.display import item_rows
+from avrec.export.modality_vectors import modality_vectors
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.scorer import comparable_content
 
@@ -35,6 +38,9 @@ class Tables:
         id_vectors: (N, D).
         evidence: (N,) training events.
         history: each user's whole log.
+        shares: (N, M) how much each modality made up of each item's content.
+        item_rows: ids of the items, and what a page shows of them.
+        modality_vectors: modality -> (N, W), in the order of the tower.
     """
 
     users: IdMap
@@ -46,6 +52,9 @@ class Tables:
     id_vectors: Float32
     evidence: Float32
     history: Interactions
+    shares: Float32
+    item_rows: pa.Table
+    modality_vectors: Mapping[str, Float32]
 
     @classmethod
     def of(cls, model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset) -> "Tables":
@@ -59,7 +68,7 @@ class Tables:
                 f"the model holds {model.num_items} items and {model.user_table.num_users} users; the data set "
                 f"{dataset.name!r} {dataset.num_items} and {dataset.num_users}. Export with the data it was trained on."
             )
-        item, history, _ = model.item_vectors(catalogue)
+        item, history, shares = model.item_vectors(catalogue)
         return cls(
             users=dataset.users,
             items=dataset.items,
@@ -70,6 +79,9 @@ class Tables:
             id_vectors=_array(model.item_table.output_ND),
             evidence=_array(model.item_evidence_N),
             history=dataset.train.merged(dataset.validation).merged(dataset.test),
+            shares=_array(shares),
+            item_rows=item_rows(dataset),
+            modality_vectors=modality_vectors(model, catalogue),
         )
 
     def write(self, folder: Path) -> None:
@@ -87,9 +99,13 @@ class Tables:
         }
         if self.history.timestamp is not None:
             arrays[TIMESTAMPS] = self.history.timestamp
+        if self.shares.shape[1]:
+            arrays[SHARES] = self.shares
+        for place, vectors in enumerate(self.modality_vectors.values()):
+            arrays[MODALITY_VECTORS.format(place)] = vectors
         for name, array in arrays.items():
             write_npy(folder / name, array)
-        write_table(folder / ITEM_IDS, pa.table({"item_id": self.items.array}))
+        write_table(folder / ITEM_IDS, self.item_rows)
         write_table(folder / USER_IDS, pa.table({"user_id": self.users.array}))
 
 

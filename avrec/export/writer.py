@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from avrec import __version__
+from avrec.bundle.parts import PROGRAMS
 from avrec.bundle.plain_reader import FileRecord
 from avrec.bundle.schema import CARD, GRAPHS, ITEM_TOWER, MANIFEST, PARITY, USER_TOWER, Dims, Manifest
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ArtefactError
 from avrec.core.files import atomic_folder, atomic_write, sha256_file, write_json
 from avrec.export.card import model_card
-from avrec.export.graph_files import export_onnx, export_torchscript
+from avrec.export.graph_files import export_onnx, export_program, export_torchscript
 from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
+from avrec.export.licences import licences
+from avrec.export.newcomers import newcomer_tables
+from avrec.export.options import ExportOptions
 from avrec.export.parity import ParityReport, check_parity
-from avrec.export.sample import ItemSample
+from avrec.export.parts import Sources, write_parts
+from avrec.export.sample import EveryItem, ItemSample
 from avrec.export.tables import Tables
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.media_store import LevelReader, media_encoders
@@ -31,12 +36,16 @@ class BundleInfo:
         config: the run's configuration as plain JSON data, without paths of this machine.
         operating_point_name: which setting was chosen on validation, for example `overall` or `cold98`.
         metrics: measured numbers; each key names its split, as in `test/recall@20`; NaN where there was nothing to measure on.
+        encoder_licences: {modality: what the source of its encoder's weights says}.
+        data_licence: what the data's owner says; None to take what is known of the data set.
     """
 
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)
     operating_point_name: str = "overall"
     metrics: Mapping[str, float] = field(default_factory=dict)
+    encoder_licences: Mapping[str, str] = field(default_factory=dict)
+    data_licence: str | None = None
 
 
 def write_bundle(
@@ -47,6 +56,7 @@ def write_bundle(
     *,
     info: BundleInfo,
     clips: Mapping[str, LevelReader] | None = None,
+    options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> Path:
     """Export both towers, compare them with PyTorch, and write the bundle whole or not at all.
 
@@ -57,6 +67,7 @@ def write_bundle(
         folder: where the bundle is to stand; an older bundle there is replaced, anything else is refused.
         info: what the model does not know of itself.
         clips: {modality: the catalogue's raw clips} of each media encoder, to compare on.
+        options: what the bundle is given beside tables and graphs.
 
     Returns:
         The folder.
@@ -69,22 +80,38 @@ def write_bundle(
     folder = Path(folder)
     _refuse_other_folder(folder)
     tables = Tables.of(model, catalogue, dataset)
-    sample = ItemSample.of(model, catalogue, clips or {})
+    sources = _sources(model, catalogue, dataset, info, clips or {})
+    sample = ItemSample.of(sources.items)
     item, user = ItemTowerGraph(model.item_tower), UserTowerGraph(model.user_tower)
     with atomic_folder(folder) as draft:
         for name, graph in {ITEM_TOWER: item, USER_TOWER: user}.items():
             properties = {"avrec_version": __version__, "data_hash": dataset.content_hash, "tower": name}
             export_onnx(graph, draft / f"{name}.onnx", properties)
             export_torchscript(graph, draft / f"{name}.pt")
+            if options.programs:
+                export_program(graph, draft / PROGRAMS[name])
         tables.write(draft)
+        newcomer_tables(model, catalogue, dataset, tables.history).write(draft)
         manifest = _manifest(model, dataset, tables, info)
         parity = check_parity(draft, manifest, item, user, tables, sample)
         _refuse_difference(folder, parity)
         write_json(draft / PARITY, parity.to_json())
-        with atomic_write(draft / CARD) as file:
-            file.write(model_card(manifest, parity).encode("utf-8"))
-        write_json(draft / MANIFEST, replace(manifest, files=_records(draft)).to_json())
+        _write_manifest(draft, manifest, model_card(manifest, parity, None))  # a bundle that can be opened
+        parts = write_parts(draft, sources, options)
+        _write_manifest(draft, manifest, model_card(manifest, parity, parts))
     return folder
+
+
+def _sources(
+    model: TwoTower,
+    catalogue: CatalogueFeatures,
+    dataset: Dataset,
+    info: BundleInfo,
+    clips: Mapping[str, LevelReader],
+) -> Sources:
+    items = EveryItem(model, catalogue, clips)
+    stated = licences(items.encoders, info.encoder_licences, dataset.name, info.data_licence)
+    return Sources(dataset, stated, items)
 
 
 def _refuse_other_folder(folder: Path) -> None:
@@ -107,8 +134,16 @@ def _refuse_difference(folder: Path, parity: ParityReport) -> None:
         )
 
 
+def _write_manifest(folder: Path, manifest: Manifest, card: str) -> None:
+    """The card, and the manifest with every file that stands in the folder."""
+    with atomic_write(folder / CARD) as file:
+        file.write(card.encode("utf-8"))
+    write_json(folder / MANIFEST, replace(manifest, files=_records(folder)).to_json())
+
+
 def _records(folder: Path) -> dict[str, FileRecord]:
-    return {path.name: FileRecord(sha256_file(path), path.stat().st_size) for path in sorted(folder.iterdir())}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): FileRecord(sha256_file(path), path.stat().st_size) for path in paths}
 
 
 def _manifest(model: TwoTower, dataset: Dataset, tables: Tables, info: BundleInfo) -> Manifest:

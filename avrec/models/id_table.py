@@ -17,14 +17,23 @@ class ItemTable(nn.Module):
         tied: one table for both roles; it was measured to win with half the parameters.
         init_std: standard deviation of the random start.
         dropout: elementwise, one mask a step shared by both roles of a tied table.
+        sparse: gradients hold only the rows that a step has used, so that a step does not grow with the table; for
+            candidates that are not the full catalogue, and `RowAdam`.
     """
 
     def __init__(
-        self, num_items: int, dim: int, tied: bool = True, init_std: float = 0.05, dropout: float = 0.0
+        self,
+        num_items: int,
+        dim: int,
+        tied: bool = True,
+        init_std: float = 0.05,
+        dropout: float = 0.0,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         self.dim = dim
         self.tied = tied
+        self.sparse = sparse
         self.output_ND = nn.Parameter(torch.randn(num_items, dim) * init_std)
         self.history_ND = None if tied else nn.Parameter(torch.randn(num_items, dim) * init_std)
         self.bias_N = nn.Parameter(torch.zeros(num_items))
@@ -36,6 +45,19 @@ class ItemTable(nn.Module):
         if self.history_ND is None:
             return output_ND, output_ND
         return functional.dropout(self.history_ND, self.dropout, self.training), output_ND
+
+    def rows(self, items_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`draw` and the biases for some items alone: history vectors, output vectors (R, D) and biases (R,).
+
+        Args:
+            items_R: distinct, so that one item has one mask of the dropout.
+        """
+        output_RD = functional.dropout(gather(self.output_ND, items_R, self.sparse), self.dropout, self.training)
+        bias_R = torch.gather(self.bias_N, 0, items_R, sparse_grad=self.sparse)
+        if self.history_ND is None:
+            return output_RD, output_RD, bias_R
+        history_RD = gather(self.history_ND, items_R, self.sparse)
+        return functional.dropout(history_RD, self.dropout, self.training), output_RD, bias_R
 
     @torch.no_grad()
     def set_vectors(self, vectors_ND: Tensor) -> None:
@@ -53,10 +75,14 @@ class UserTable(nn.Module):
         dim: D.
         enabled: without it every user is only what the history says, and strangers are served alike.
         kappa: the gate is `n / (n + kappa)`.
+        sparse: as in `ItemTable`, for the users of a batch.
     """
 
-    def __init__(self, num_users: int, dim: int, enabled: bool = False, kappa: float = 5.0) -> None:
+    def __init__(
+        self, num_users: int, dim: int, enabled: bool = False, kappa: float = 5.0, sparse: bool = False
+    ) -> None:
         super().__init__()
+        self.sparse = sparse
         self.num_users = num_users
         self.dim = dim
         self.kappa = kappa
@@ -73,4 +99,9 @@ class UserTable(nn.Module):
             return self.residual_UD.new_zeros(len(user_idx_B), self.dim)
         known_B = user_idx_B >= 0
         gate_B = known_B * evidence_B / (evidence_B + self.kappa).clamp(min=1e-12)
-        return self.residual_UD[user_idx_B.clamp(min=0)] * gate_B.unsqueeze(1)
+        return gather(self.residual_UD, user_idx_B.clamp(min=0), self.sparse) * gate_B.unsqueeze(1)
+
+
+def gather(table_ND: Tensor, rows_R: Tensor, sparse: bool) -> Tensor:
+    """Rows (R, D) of a table, whose gradient is sparse if that is asked for."""
+    return functional.embedding(rows_R, table_ND, sparse=True) if sparse else table_ND[rows_R]

@@ -4,6 +4,7 @@ Axes: B users in the batch, N items, U users, M modalities, D embedding of the i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ class TwoTower(nn.Module):
     """Item tower, user tower, id tables and what is known of each item and user.
 
     Besides the learned parts it holds, as buffers: the training evidence of items and users; for cold items the mean id
-    vector of their content neighbours; and for each item the neighbours whose content is mixed into its history vector, with weights that sum to 1.
+    vector of their content neighbours; for each item the neighbours whose content is mixed into its history vector, with
+    weights that sum to 1; and what each user takes on from his friends, no rows where there are none.
 
     Args:
         item_tower: with `id_dim` and `content_dim`.
@@ -43,6 +45,7 @@ class TwoTower(nn.Module):
     neighbour_vector_ND: Tensor
     smoothing_idx_NK: Tensor
     smoothing_weight_NK: Tensor
+    friends_UD: Tensor
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class TwoTower(nn.Module):
         self.register_buffer("neighbour_vector_ND", torch.zeros(num_items, dim))
         self.register_buffer("smoothing_idx_NK", torch.zeros(num_items, num_smoothing_neighbours, dtype=torch.long))
         self.register_buffer("smoothing_weight_NK", torch.zeros(num_items, num_smoothing_neighbours))
+        self.register_buffer("friends_UD", torch.zeros(0, dim))
 
     @property
     def num_items(self) -> int:
@@ -110,7 +114,25 @@ class TwoTower(nn.Module):
 
     @torch.no_grad()
     def user_vectors(self) -> Tensor:
-        """The gated residual (U, D) of every user: what the user tower takes as `user_vector`."""
-        users = torch.arange(self.user_table.num_users, device=self.user_evidence_U.device)
-        residuals: Tensor = self.user_table(users, self.user_evidence_U)
-        return residuals
+        """`own_vectors` (U, D) of every user."""
+        return self.own_vectors(torch.arange(self.user_table.num_users, device=self.user_evidence_U.device))
+
+    def own_vectors(self, user_idx_B: Tensor) -> Tensor:
+        """What the user tower takes as `user_vector`, (B, D): the gated residual and what friends lend; 0 for a stranger, -1."""
+        place_B = user_idx_B.clamp(min=0)
+        own_BD: Tensor = self.user_table(user_idx_B, self.user_evidence_U[place_B])
+        if len(self.friends_UD):
+            own_BD = own_BD + self.friends_UD[place_B] * (user_idx_B >= 0).unsqueeze(1)
+        return own_BD
+
+    def set_friends(self, friends_UD: Tensor | None) -> None:
+        """Put in force what each user takes on from his friends; None for nothing."""
+        kept = self.friends_UD.new_zeros(0, self.item_table.dim) if friends_UD is None else friends_UD
+        self.friends_UD = kept.to(self.friends_UD)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """A file holds no row of friends or one for every user; the buffer takes that size."""
+        found = state_dict.get(f"{prefix}friends_UD")
+        if found is not None and len(found) in (0, self.user_table.num_users):
+            self.friends_UD = self.friends_UD.new_zeros(len(found), self.item_table.dim)
+        super()._load_from_state_dict(state_dict, prefix, *args)

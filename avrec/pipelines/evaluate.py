@@ -25,20 +25,26 @@ from avrec.core.query import Recommender, Scorer
 from avrec.data.layout import MANIFEST
 from avrec.evaluation.evaluate import Evaluation, evaluate
 from avrec.evaluation.lists import ListMeasures
+from avrec.evaluation.new_users import NewUsers, new_users
 from avrec.evaluation.protocols import HONEST, Protocol, protocol_named
+from avrec.evaluation.rerank_prices import RerankTrials, rerank_prices
 from avrec.evaluation.shares import catalogue_shares
 from avrec.evaluation.significance import adjusted, compare
 from avrec.evaluation.tuning import tune
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.pipelines.media import media_store
 from avrec.pipelines.prepare import RUN_FILE, dataset_of_checkpoint
+from avrec.pipelines.side import side_of_model
 from avrec.report.frontier import frontier_table
 from avrec.report.metrics_file import Measured, write_metrics
+from avrec.report.new_users import new_users_table
+from avrec.report.rerank import rerank_document, rerank_table
 from avrec.report.shares import shares_table
 from avrec.report.tables import beyond_table, comparison_table
 from avrec.report.user_files import Reported, write_per_user, write_shares, write_top_items
+from avrec.retrieval.rerank import unit_vectors
 from avrec.training.media_store import with_steps
-from avrec.training.scorer import TwoTowerScorer, View, catalogue_features
+from avrec.training.scorer import TwoTowerScorer, View, catalogue_features, comparable_content
 
 KEPT_ITEMS = 20
 
@@ -71,7 +77,7 @@ def run(config: DictConfig) -> dict[str, float]:
     """
     torch.set_num_threads(int(config.num_threads))
     found = load(config.ckpt, config.calibration)
-    dataset = dataset_of_checkpoint(config, found.data_hash)
+    dataset = side_of_model(config, found, dataset_of_checkpoint(config, found.data_hash))
     chosen_protocol(config, dataset, prepared_of(config, Path(config.ckpt)))  # before any media are read
     dataset = with_steps(dataset, found.model, media_store(config, dataset, found.model))
     return evaluate_model_file(Path(config.ckpt), dataset, config, Path(config.run_dir))
@@ -117,9 +123,12 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
     baselines = tuned_baselines(config, dataset, asked)
     evaluations = {name: baseline.evaluations[-1] for name, baseline in baselines.items()}
     shares = _shares(scorer, catalogue)
+    newcomers = new_users(scorer, dataset, "test", protocol)
+    if newcomers is not None:
+        models[rule] = replace(models[rule], metrics={**models[rule].metrics, **newcomers.metrics})
 
     title = f"{dataset.name}, test part, seed {found.seed}, protocol {protocol.name}"
-    _print(title, models, evaluations, found, shares)
+    _print(title, models, evaluations, found, shares, newcomers)
     reported = Reported(rule, models, evaluations, found.seed)
     model = Measured(
         [reported.main],
@@ -137,7 +146,24 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
         folder / "metrics.json", model, baselines, found.data_hash, [found.seed], comparisons, found.frontier, views
     )
     print(f"metrics: {folder / 'metrics.json'}")
+    if config.get("rerank") is not None:
+        _price_reranking(instantiate(config.rerank), scorer, dataset, catalogue, folder)
     return model.metrics
+
+
+def _price_reranking(
+    trials: RerankTrials, scorer: TwoTowerScorer, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path
+) -> None:
+    """Print what diversity, freshness and hiding what was seen cost, and write `rerank.json`."""
+    model = scorer.model
+    by = trials.by or ("content" if model.item_tower.modalities else "taste")
+    if by == "content" and not model.item_tower.modalities:
+        raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
+    ids_ND = model.item_table.output_ND.detach().float().cpu().numpy() * ~dataset.cold_items[:, None]
+    vectors = comparable_content(model, catalogue) if by == "content" else ids_ND
+    prices = rerank_prices(scorer, dataset, trials, (by, unit_vectors(vectors)), ListMeasures.of(dataset))
+    Console(width=None if sys.stdout.isatty() else 110).print(rerank_table(prices, trials))
+    write_json(folder / "rerank.json", rerank_document(prices, trials))
 
 
 def other_views(found: ModelFile, path: Path, rule: str, dataset: Dataset, asked: Asked) -> dict[str, Evaluation]:
@@ -192,12 +218,15 @@ def _print(
     baselines: Mapping[str, Evaluation],
     found: ModelFile,
     shares: Mapping[str, float],
+    newcomers: NewUsers | None,
 ) -> None:
     """The tables that end a run; the first of `models` is the one that is reported."""
     shown = {f"{name} *" if place == 0 else name: one for place, (name, one) in enumerate(models.items())}
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(comparison_table(title, shown, baselines))
     console.print(beyond_table(shown, baselines))
+    if newcomers is not None:
+        console.print(new_users_table(newcomers))
     if shares:
         console.print(shares_table(shares, found.model.item_tower.modalities))
     if found.frontier:
@@ -247,7 +276,7 @@ def tuned_baselines(config: DictConfig, dataset: Dataset, asked: Asked = ASKED) 
 def _choice_file(config: DictConfig, node: DictConfig, dataset: Dataset) -> Path:
     """Where the choice for one baseline on one data set is kept."""
     plain = OmegaConf.to_container(node, resolve=True)
-    text = json.dumps([__version__, dataset.content_hash, plain], sort_keys=True)
+    text = json.dumps([__version__, dataset.content_hash, sorted(dataset.features), plain], sort_keys=True)
     return Path(config.data_dir) / "tuned" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 

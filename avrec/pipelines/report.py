@@ -19,6 +19,7 @@ from avrec.evaluation.question import Question
 from avrec.media.limits import Limits
 from avrec.pipelines.media import media_store
 from avrec.pipelines.prepare import RUN_FILE, dataset_of_checkpoint
+from avrec.pipelines.side import side_of_model
 from avrec.report.card import CARD_FILE, write_card
 from avrec.report.page_run import RunRecord
 from avrec.training.media_store import MediaStore, media_encoders, with_steps
@@ -49,7 +50,7 @@ def run(config: DictConfig) -> Path | None:
         with open_dict(config):
             config.media.folder = kept.get("config", {}).get("media", {}).get("folder", "data/media")
     found = load(path)
-    dataset = dataset_of_checkpoint(config, found.data_hash)
+    dataset = side_of_model(config, found, dataset_of_checkpoint(config, found.data_hash))
     store = media_store(config, dataset, found.model)
     dataset = with_steps(dataset, found.model, store)
     prepared = Path(config.data.path or kept.get("prepared", ""))

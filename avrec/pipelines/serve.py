@@ -23,6 +23,7 @@ def run(config: DictConfig) -> None:
         api_key=os.environ.get(KEY_VARIABLE) or None,
         hosts=tuple(str(name).lower() for name in config.hosts),
         bundle_root=None if config.bundle_root is None else Path(config.bundle_root),
+        media_root=None if config.media_root is None else Path(config.media_root),
         budget_ms=float(config.budget_ms),
         max_body_bytes=int(config.max_body_bytes),
         max_tensor_bytes=int(config.max_tensor_bytes),

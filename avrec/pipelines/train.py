@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from avrec import __version__
 from avrec.build.instantiate import instantiate
 from avrec.build.model import Sizes, build_model, learn_from_train, load_pretrained, save
+from avrec.build.side import packed
 from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
 from avrec.core.errors import ConfigError
@@ -27,6 +28,7 @@ from avrec.pipelines.evaluate import chosen_protocol, evaluate_model_file
 from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.pipelines.report import write_report
+from avrec.pipelines.side import fitted_side
 from avrec.training.fit import Calibrated, calibrate, train
 from avrec.training.media_store import MediaStore, media_encoders, with_steps
 from avrec.training.rates import Rates
@@ -65,6 +67,7 @@ def run(config: DictConfig) -> TrainResult:
     dataset = load(prepared, media_root=config.data.get("media_root"))
     chosen_protocol(config, dataset, prepared)  # before anything is trained
     plain = _plain(config)
+    dataset, side = fitted_side(config, dataset)
     sizes = Sizes.of(dataset, plain["modalities"], plain["encoder"])
     model = build_model(plain, sizes)
     claimed = {key: value for key, value in portable(plain).items() if key not in AFTERWARDS}
@@ -90,7 +93,8 @@ def run(config: DictConfig) -> TrainResult:
     calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
     points = [point.as_dict() for point in calibrated.frontier]
     settings = portable(plain)
-    save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, calibrated.operating_points, points)
+    operating = calibrated.operating_points, points
+    save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, *operating, side=packed(side))
     write_json(
         folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries, store.rates if store else None)
     )
@@ -251,6 +255,7 @@ def _record(
         "config": plain,
         "stages": summaries,
         "propagation": asdict(calibrated.mix),
+        "friends": [asdict(lent) for lent in calibrated.lent],
         "speed": [] if rates is None else rates.rows(),
         "data_wait_share": {} if rates is None else rates.wait_share,
         "operating_points": {name: asdict(point) for name, point in calibrated.operating_points.items()},

@@ -1,4 +1,4 @@
-"""`avrec verify`: re-check a bundle: every file against its hash, shapes, graphs and parity."""
+"""`avrec verify`: re-check a bundle: every file against its hash, shapes, graphs, parity and parts."""
 
 from omegaconf import DictConfig
 

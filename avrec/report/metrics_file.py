@@ -10,6 +10,7 @@ from avrec.core.files import write_json
 from avrec.evaluation.evaluate import Evaluation
 from avrec.evaluation.intervals import METHOD, main_intervals
 from avrec.evaluation.significance import Comparison
+from avrec.report.levels import levels_side_by_side
 
 FORMAT_VERSION = 1
 
@@ -59,7 +60,8 @@ def write_metrics(
 
     The model's metrics stand at the top level (`test/recall@20`, `catalogue/share/audio`); beside them `intervals` and
     `interval_method`, `baselines`, `frontier`, `comparisons`, `counts`, `protocol` in words, `protocol_name`, `diversity_by`,
-    `settings`, `seeds`, `data_hash`, `code_version` and `format_version`.
+    `settings`, `seeds`, `data_hash`, `code_version` and `format_version`. `levels` repeats the main metrics of the hybrid, the
+    collaborative and the content-based score of the model side by side.
 
     Args:
         path: the file.
@@ -83,6 +85,9 @@ def write_metrics(
         "counts": {one.part: dict(one.counts) for one in model.evaluations},
         "baselines": {name: one.document for name, one in baselines.items()},
         "views": {name: one.document for name, one in (views or {}).items()},
+        "levels": levels_side_by_side(
+            model.evaluations[0].part, model.metrics, {name: one.metrics for name, one in (views or {}).items()}
+        ),
         "comparisons": {name: asdict(one) for name, one in (comparisons or {}).items()},
         "frontier": [dict(point) for point in frontier],
     }

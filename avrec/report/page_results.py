@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from avrec.report.levels import LEVELS, levels_sentence
 from avrec.report.page_data import is_simulated
 from avrec.report.page_parts import Picture, Section, Sheet, number, percent, sense, shown
 from avrec.report.page_run import COLUMNS, METRIC, PART, RunRecord
 from avrec.report.plots_results import Mark, comparison, frontier, slices
 
 CONTROL = "content permuted"
-PARTS = ("ids only", "content only")
+PARTS = tuple(LEVELS)
 
 
 def headline(run: RunRecord) -> str:
@@ -79,6 +80,9 @@ def _comparison_lead(run: RunRecord) -> str:
         "trained model at its operating points, amber its halves and control, grey the baselines, each tuned on validation."
     ]
     views = run.metrics.get("views", {})
+    levels = levels_sentence([str(run.calibration), *views])
+    if levels is not None:
+        words.append(f"{levels[0].upper()}{levels[1:]}.")
     control = next((found for name, found in views.items() if CONTROL in name), None)
     if control is not None:
         gain = (run.value(METRIC) or 0.0) - control[f"{PART}/{METRIC}"]

@@ -8,6 +8,7 @@ from rich.table import Table
 from avrec.evaluation.evaluate import Evaluation
 from avrec.evaluation.intervals import METHOD, mean_interval
 from avrec.evaluation.significance import Comparison, adjusted, compare
+from avrec.report.levels import levels_sentence
 
 
 def comparison_table(
@@ -43,7 +44,8 @@ def comparison_table(
         if place == 0:
             table.add_section()
     shown = next(iter([*models.values(), *baselines.values()]), None)
-    table.caption = _caption(shown, comparisons, metric, reference)
+    levels = levels_sentence(models) if models else None
+    table.caption = _caption(shown, comparisons, metric, reference) + (f"\n{levels}." if levels else "")
     return table
 
 

@@ -9,7 +9,7 @@ import avrec
 from avrec.serving.desk import Desk
 from avrec.serving.guard import Guard
 from avrec.serving.refusals import add_handlers
-from avrec.serving.routes import admin, health, infer, recommend, upload
+from avrec.serving.routes import admin, browse, health, infer, media, newcomers, page, recommend, upload
 from avrec.serving.served import Served
 from avrec.serving.settings import ServerSettings
 
@@ -41,7 +41,7 @@ def create_app(settings: ServerSettings, served: Served) -> FastAPI:
         redoc_url=None,
     )
     app.state.desk = desk
-    for routes in (recommend, upload, infer, admin, health):
+    for routes in (recommend, upload, newcomers, browse, media, page, infer, admin, health):
         app.include_router(routes.router)
     add_handlers(app)
     app.add_middleware(Guard, settings=settings, metrics=desk.metrics)

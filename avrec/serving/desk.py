@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from avrec.serving.batcher import Batcher
 from avrec.serving.messages import Answer, Degraded, RankedItem
 from avrec.serving.metrics import Metrics
+from avrec.serving.player import Player
 from avrec.serving.questions import Question
 from avrec.serving.ranking import Found, popular
 from avrec.serving.refusals import printable
@@ -26,6 +27,7 @@ class Desk:
         served: the bundle in force. A request reads it once, so it is answered from one bundle whatever is swapped meanwhile.
         batcher: ranks.
         metrics: counts.
+        player: of the items' files.
         swapping: held while another bundle is being opened.
         uploading: held by each upload while it is read and embedded.
     """
@@ -35,6 +37,7 @@ class Desk:
         self.served = served
         self.batcher = Batcher()
         self.metrics = Metrics()
+        self.player = Player(settings.media_root, settings.api_key)
         self.swapping = asyncio.Lock()
         self.uploading = asyncio.Semaphore(settings.max_uploads)
 
@@ -74,16 +77,28 @@ class Desk:
 
 
 def _message(question: Question, found: Found, degraded: Degraded | None) -> Answer:
-    return Answer(
-        items=list(_ranked(question.served.item_ids, found)),
+    answer = Answer(
+        items=list(_ranked(question.served, found)),
         answered_by=found.by,
         degraded=degraded,
         mode=question.mode,
         unknown_items=[printable(item_id) for item_id in question.unknown],
         bundle=question.served.version,
     )
+    if question.way is not None:
+        answer.by = question.way
+    if question.understood is not None:
+        answer.unknown_interests = [printable(tag) for tag in question.understood.unknown_interests]
+        answer.unknown_friends = [printable(friend) for friend in question.understood.unknown_friends]
+        answer.unknown_fields = [printable(name) for name in question.understood.unknown_fields]
+    return answer
 
 
-def _ranked(item_ids: list[str], found: Found) -> Iterable[RankedItem]:
-    for index, score in zip(found.item_idx.tolist(), found.scores.tolist(), strict=True):
-        yield RankedItem.model_construct(item=item_ids[index], score=score)
+def _ranked(served: Served, found: Found) -> Iterable[RankedItem]:
+    ranked = zip(found.item_idx.tolist(), found.scores.tolist(), strict=True)
+    if found.parts is None:
+        for index, score in ranked:
+            yield RankedItem.model_construct(item=served.item_ids[index], score=score)
+        return
+    for (index, score), why in zip(ranked, found.parts.told(served.bundle.manifest.modalities), strict=True):
+        yield RankedItem.model_construct(item=served.item_ids[index], score=score, why=why)

@@ -13,7 +13,10 @@ from avrec.serving.metrics import Metrics
 from avrec.serving.refusals import RefusedError, refusal
 from avrec.serving.settings import ServerSettings
 
-OPEN_PATHS = frozenset({"/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/openapi.json"})
+# A page's players cannot send a key: /media asks for a ticket instead.
+OPEN_PATHS = frozenset(
+    {"/", "/media", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
+)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BODY_SEC = 60.0
 

@@ -14,13 +14,18 @@ MAX_BATCH = 256
 MAX_BUDGET_MS = 60_000.0
 MAX_WEIGHT = 1e6
 MAX_AGE_DAYS = 1e5
+MAX_INTERESTS = 100
+MAX_FRIENDS = 50
+MAX_FIELDS = 32
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
 Weight = Annotated[float, Field(gt=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 AgeDays = Annotated[float, Field(ge=0, le=MAX_AGE_DAYS, allow_inf_nan=False)]
 Ids = Annotated[list[Id], Field(max_length=MAX_FILTER_IDS)]
 BudgetMs = Annotated[float, Field(gt=0, le=MAX_BUDGET_MS, allow_inf_nan=False)]
-AnsweredBy = Literal["known user", "history", "item", "upload", "popularity"]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
+FieldValue = Annotated[str, StringConstraints(max_length=MAX_ID_CHARS)] | Annotated[float, Field(allow_inf_nan=False)]
+AnsweredBy = Literal["known user", "history", "interests", "friends", "fields", "item", "upload", "popularity"]
 Degraded = Literal["time", "load", "fault"]
 
 
@@ -44,10 +49,15 @@ class Wish(Asked):
     budget_ms: BudgetMs | None = Field(
         default=None, description="Time for the answer; when it is over, popular items come at once, marked `degraded`."
     )
+    explain: bool = Field(default=False, description="Say of each item why: the parts that its score is the sum of.")
 
 
 class RecommendRequest(Wish):
-    """A known user, a history, or both; with neither, or for an unknown user without one, popular items come."""
+    """A known user, a history, or both; who has no history is answered from interests, friends, fields, or popularity.
+
+    The first of these that the request tells and the bundle understands is used; interests count beside a history too, the
+    less the longer it is. What the bundle does not know is named in the answer.
+    """
 
     user: Id | None = Field(
         default=None, description="An id of the bundle's. With a history, that one replaces the stored one."
@@ -63,13 +73,29 @@ class RecommendRequest(Wish):
     ages_days: list[AgeDays] | None = Field(
         default=None, max_length=MAX_HISTORY, description="Age of each event, 0 if not said."
     )
+    interests: list[Id] | None = Field(
+        default=None, max_length=MAX_INTERESTS, description="Tags; /interests lists them."
+    )
+    interest_weights: list[Weight] | None = Field(
+        default=None,
+        max_length=MAX_INTERESTS,
+        description="How much each interest counts beside the others, 1 if not said.",
+    )
+    friends: list[Id] | None = Field(default=None, max_length=MAX_FRIENDS, description="Ids of users of the bundle's.")
+    fields: Annotated[dict[FieldName, FieldValue], Field(max_length=MAX_FIELDS)] | None = Field(
+        default=None, description="Such as an age or a country; /fields lists them."
+    )
     exclude_seen: bool = Field(default=True, description="Do not show what the user's history holds.")
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
-        for name, values in (("weights", self.weights), ("ages_days", self.ages_days)):
-            if values is not None and len(values) != len(self.history or ()):
-                raise ValueError(f"{name} has {len(values)} entries; history has {len(self.history or ())}")
+        for name, values, owner, owned in (
+            ("weights", self.weights, "history", self.history),
+            ("ages_days", self.ages_days, "history", self.history),
+            ("interest_weights", self.interest_weights, "interests", self.interests),
+        ):
+            if values is not None and len(values) != len(owned or ()):
+                raise ValueError(f"{name} has {len(values)} entries; {owner} has {len(owned or ())}")
         return self
 
 
@@ -83,6 +109,17 @@ class SimilarRequest(Wish):
     """More like this item, which is not in the list itself."""
 
     item: Id
+    by: Id | None = Field(
+        default=None,
+        description="Which likeness counts, instead of `mode`: content, taste, time (when people use them), sound, picture, or "
+        "the name of a modality; what this bundle can is named where another is asked for.",
+    )
+
+    @model_validator(mode="after")
+    def _explicable(self) -> Self:
+        if self.by is not None and self.explain:
+            raise ValueError("explain takes the score of a mode apart; leave out by")
+        return self
 
 
 class SwapRequest(Asked):
@@ -91,19 +128,43 @@ class SwapRequest(Asked):
     bundle_dir: str = Field(min_length=1, max_length=4096, description="A folder below the server's `bundle_root`.")
 
 
+class Why(BaseModel):
+    """The parts of a score, which is `taste + popularity + content` up to the rounding of single precision.
+
+    They are the inner products of the segments that users' and items' vectors consist of, as far as the mode uses them: by
+    content there is no taste and no popularity, collaboratively no content.
+    """
+
+    taste: float = Field(
+        description="By who liked what: of the id segments. An item that nobody has met has in them what its neighbours in "
+        "content lend it."
+    )
+    popularity: float = Field(
+        description="What is added for every user alike: the item's bias, or the offset of items that nobody has met."
+    )
+    content: float = Field(description="By what the item is: of the content segments.")
+    modalities: dict[str, float] = Field(
+        description="`content`, divided by how much each modality made up of the item's content; empty where the item has none "
+        "or the bundle does not say."
+    )
+
+
 class RankedItem(BaseModel):
     """An item of a list."""
 
     item: str
     score: float
+    why: Why | None = Field(
+        default=None, description="There where the request says `explain` and the model, not popularity, answered."
+    )
 
 
 class Answer(BaseModel):
     """A list, best first.
 
-    `answered_by` says from what: `known user` from the bundle's own tables; `history` from the given events; `item` or
-    `upload` by likeness to it; `popularity` by the number of training events, for whom the model knows nothing of in the asked
-    mode, or where `degraded` says why the model did not answer: `time` (the budget was over), `load` (too many were
+    `answered_by` says from what: `known user` from the bundle's own tables; `history` from the given events; `interests`,
+    `friends` or `fields` from these, for who has no history; `item` or `upload` by likeness to it; `popularity` by the number of
+    training events, for whom the model knows nothing of in the asked mode, or where `degraded` says why the model did not answer: `time` (the budget was over), `load` (too many were
     waiting), `fault` (the model failed). Scores of different ways do not compare.
     """
 
@@ -111,8 +172,21 @@ class Answer(BaseModel):
     answered_by: AnsweredBy
     degraded: Degraded | None = None
     mode: Mode
+    by: str | None = Field(
+        default=None, description="There where the request says which likeness counts instead of `mode`."
+    )
     unknown_items: list[str] = Field(
         description="Items of the request that this bundle does not know, without repetition."
+    )
+    unknown_interests: list[str] = Field(
+        default=[], description="Stated interests that nobody's history carries; there where the request states any."
+    )
+    unknown_friends: list[str] = Field(
+        default=[], description="Friends whom this bundle does not know; there where the request names any."
+    )
+    unknown_fields: list[str] = Field(
+        default=[],
+        description="Fields that this bundle does not know, or not with that value; there where the request has any.",
     )
     bundle: str = Field(description="The version of the bundle that answered.")
 

@@ -3,10 +3,11 @@
 Axes: E events or hidden items, W width of a space.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from avrec.bundle.strangers import Stranger, Understood, understood
 from avrec.core.arrays import Float32, Int64
 from avrec.core.query import UserQuery
 from avrec.serving.messages import AnsweredBy, RecommendRequest, SimilarRequest, Wish
@@ -28,6 +29,9 @@ class Question:
         asker: a query of one user, or the direction (W,) of an item in the mode's space of likeness.
         by: what to call an answer that the model gives.
         unknown: items that the request names and the bundle does not know.
+        explain: whether each score is taken apart.
+        understood: of interests, friends and fields; None where the request tells none.
+        way: the likeness that counts instead of the mode's; None where the request names none.
     """
 
     served: Served
@@ -38,10 +42,13 @@ class Question:
     asker: UserQuery | Float32
     by: AnsweredBy
     unknown: tuple[str, ...]
+    explain: bool = False
+    understood: Understood | None = None
+    way: str | None = None
 
 
 def question_of_user(served: Served, request: RecommendRequest) -> Question:
-    """The question for a known user, a history, or nobody.
+    """The question for a known user, a history, a newcomer, or nobody.
 
     Raises:
         RefusedError: the bundle has no such mode.
@@ -55,14 +62,15 @@ def question_of_user(served: Served, request: RecommendRequest) -> Question:
         query, unknown = _of_history(served, user_idx, request)
     seen = query.item_idx if request.exclude_seen else query.item_idx[:0]
     by: AnsweredBy = "history" if request.history is not None and len(query.item_idx) else "known user"
-    return _question(served, request, seen, query, by, unknown)
+    question = _question(served, request, seen, query, by, unknown)
+    return replace(question, understood=_understood(served, request))
 
 
 def question_of_item(served: Served, request: SimilarRequest) -> Question:
     """The question for what resembles an item.
 
     Raises:
-        RefusedError: the bundle does not know the item, has no such mode, or the mode knows nothing of the item.
+        RefusedError: the bundle does not know the item, has no such mode or way, or it knows nothing of the item.
     """
     require_mode(served, request.mode)
     item_idx = served.items.get(request.item)
@@ -70,11 +78,30 @@ def question_of_item(served: Served, request: SimilarRequest) -> Question:
         raise RefusedError(
             404, f"item {request.item!r} is not in this bundle. Upload it, or name one of the catalogue."
         )
+    own = np.array([item_idx], np.int64)
+    if request.by is not None:
+        direction = _direction(served, request.by, request.item, item_idx)
+        return replace(_question(served, request, own, direction, "item", []), way=request.by)
     if not served.spaces.held(request.mode)[item_idx]:
         lacks = "has no training events" if request.mode == "collaborative" else "has no content"
         raise RefusedError(422, f"mode: item {request.item!r} {lacks}; ask in another mode.")
-    own = np.array([item_idx], np.int64)
     return _question(served, request, own, served.spaces.directions(request.mode, own)[0], "item", [])
+
+
+def _direction(served: Served, by: str, item: str, item_idx: int) -> Float32:
+    """What an item looks for in one way of likeness.
+
+    Raises:
+        RefusedError: the bundle has no such way, or it knows nothing of the item.
+    """
+    likeness = served.recommender.likeness
+    if by not in likeness.names:
+        raise RefusedError(422, f"by: this bundle cannot answer by {by!r}; use one of {likeness.names}.")
+    way = likeness.way(by)
+    if not way.known_N[item_idx]:
+        raise RefusedError(422, f"by: item {item!r} has {likeness.lacking(by)}; ask in another way.")
+    direction: Float32 = way.direction_NW[item_idx]
+    return direction
 
 
 def question_of_upload(served: Served, wish: Wish, ids_D: Float32, content_C: Float32) -> Question:
@@ -93,6 +120,18 @@ def require_mode(served: Served, mode: Mode) -> None:
         raise RefusedError(
             422, f"mode: this bundle was trained on ids alone and cannot answer by {mode}; use one of {served.modes()}."
         )
+
+
+def _understood(served: Served, request: RecommendRequest) -> Understood | None:
+    """What the bundle understands of interests, friends and fields."""
+    if request.interests is None and request.friends is None and request.fields is None:
+        return None
+    interests: dict[str, float] = {}
+    given = request.interests or []
+    for tag, weight in zip(given, request.interest_weights or [1.0] * len(given), strict=True):
+        interests[tag] = interests.get(tag, 0.0) + weight
+    stranger = Stranger(interests=interests, friends=request.friends or (), fields=request.fields or {})
+    return understood(served.bundle.newcomers, stranger, served.find_users, len(served.users))
 
 
 def _of_history(served: Served, user_idx: int, request: RecommendRequest) -> tuple[UserQuery, list[str]]:
@@ -115,7 +154,7 @@ def _question(
     hidden = np.concatenate([seen, _known(served, wish.exclude, unknown)]) if wish.exclude else seen
     if wish.only is not None:
         only = np.unique(_known(served, wish.only, unknown))
-    return Question(served, wish.mode, wish.k, hidden, only, asker, by, tuple(dict.fromkeys(unknown)))
+    return Question(served, wish.mode, wish.k, hidden, only, asker, by, tuple(dict.fromkeys(unknown)), wish.explain)
 
 
 def _known(served: Served, item_ids: list[str], unknown: list[str]) -> Int64:

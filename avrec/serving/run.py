@@ -46,7 +46,7 @@ def serve(settings: ServerSettings) -> None:
     print(
         f"avrec serve: {dims.num_items:,} items, {dims.num_users:,} users (bundle {served.version}) at http://{address} "
         f"after {time.monotonic() - started:.1f} s; key {'needed' if settings.api_key else 'not needed'}; "
-        "what can be asked: /openapi.json",
+        "a page to try it: /; what can be asked: /openapi.json",
         flush=True,
     )
     with listener, _quiet_end():

@@ -4,51 +4,27 @@ Axes: N items, E hidden items.
 """
 
 import threading
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from avrec.bundle.display import Display
+from avrec.bundle.popularity import Popularity
 from avrec.bundle.reader import Bundle
 from avrec.bundle.recommender import Recommender
 from avrec.bundle.schema import MANIFEST
 from avrec.bundle.verify import verify
-from avrec.core.arrays import Float32, Int64
+from avrec.core.arrays import Int64
 from avrec.core.dataset import tie_order
 from avrec.core.errors import ArtefactError
 from avrec.core.files import sha256_file
 from avrec.core.query import UserQuery
 from avrec.serving.spaces import Mode, Spaces
 from avrec.serving.towers import Tower
-
-
-@dataclass(frozen=True)
-class Popularity:
-    """The answer for whom the model does not know: items by training events, most first; ties as everywhere.
-
-    Attributes:
-        evidence: (N,) training events.
-        order: (N,) item_idx, the most popular first.
-        rank: (N,) place of each item in `order`.
-    """
-
-    evidence: Float32
-    order: Int64
-    rank: Int64
-
-    @classmethod
-    def of(cls, evidence: Float32, tie_order: Int64) -> "Popularity":
-        """Sort the catalogue once."""
-        order = np.lexsort((tie_order, -evidence))
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        return cls(np.asarray(evidence), order, rank)
-
-    def top(self, k: int, hidden: Int64, only: Int64 | None) -> tuple[Int64, Float32]:
-        """At most k item_idx that are not hidden, of `only` where it is given, and their training events."""
-        order = self.order[: k + len(hidden)] if only is None else only[np.argsort(self.rank[only])]
-        best = order[~np.isin(order, hidden)][:k]
-        return best, self.evidence[best]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +40,7 @@ class Served:
         item_ids: the items' ids by item_idx.
         popularity: for whom the model does not know.
         spaces: tables of each mode.
+        display: what a page shows of the items.
     """
 
     bundle: Bundle
@@ -74,6 +51,7 @@ class Served:
     item_ids: list[str]
     popularity: Popularity
     spaces: Spaces
+    display: Display
     _towers: dict[str, Tower] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,6 +77,7 @@ class Served:
             item_ids=item_ids,
             popularity=Popularity.of(bundle.evidence, order),
             spaces=Spaces(bundle, order),
+            display=Display.read(folder),
         )
         served.recommender.user_vectors(_somebody())
         return served
@@ -115,6 +94,25 @@ class Served:
             if name not in self._towers:
                 self._towers[name] = Tower(self.bundle, name)
             return self._towers[name]
+
+    @cached_property
+    def num_met(self) -> Int64:
+        """(N,) known users who met each item."""
+        return self.bundle.history.item_counts
+
+    @cached_property
+    def _sorted_users(self) -> list[str]:
+        return sorted(self.users)
+
+    def users_with(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        """At most `limit` users whose ids begin with `prefix`, in order, with their user_idx."""
+        start = bisect_left(self._sorted_users, prefix)
+        near = self._sorted_users[start : start + limit]
+        return [(user, self.users[user]) for user in near if user.startswith(prefix)]
+
+    def find_users(self, user_ids: Sequence[str]) -> Int64:
+        """user_idx of each, -1 where the bundle does not know the user."""
+        return np.fromiter((self.users.get(user_id, -1) for user_id in user_ids), np.int64, len(user_ids))
 
     def find(self, item_ids: list[str]) -> Int64:
         """item_idx of each, -1 where the bundle does not know it."""

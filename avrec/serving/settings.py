@@ -32,6 +32,7 @@ class ServerSettings:
         api_key: what every request but health must bring once it is set, as `X-API-Key: KEY` or `Authorization: Bearer KEY`.
         hosts: names in a request's `Host` that are answered; empty: loopback's where it listens on loopback, else any.
         bundle_root: bundles below this folder may be swapped in; the one that holds `bundle_dir` when None.
+        media_root: the folder that the items' media paths start from; None: items are shown without a player.
         budget_ms: time for an answer, where a request does not say.
         max_body_bytes: of a request for recommendations.
         max_tensor_bytes: of a request that brings tensors (`/v2/.../infer`).
@@ -40,7 +41,7 @@ class ServerSettings:
         media_limits: of each uploaded file; its size is held to `max_upload_bytes` besides.
 
     Raises:
-        ConfigError: a number is out of range, or the server would be open to others without a key.
+        ConfigError: a number is out of range, a folder is none, or the server would be open to others without a key.
     """
 
     bundle_dir: Path
@@ -49,6 +50,7 @@ class ServerSettings:
     api_key: str | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = ()
     bundle_root: Path | None = None
+    media_root: Path | None = None
     budget_ms: float = 1000.0
     max_body_bytes: int = MIB
     max_tensor_bytes: int = 16 * MIB
@@ -62,6 +64,10 @@ class ServerSettings:
             for name in fields(self)
             if name.name.startswith(("max_", "budget")) and not (value := getattr(self, name.name)) > 0
         ]
+        if self.media_root is not None and not self.media_root.is_dir():
+            problems.append(
+                f"media_root is {str(self.media_root)!r}, which is no folder; null shows items without a player."
+            )
         if not 0 <= self.port <= 65_535:
             problems.append(f"port is {self.port}; expected 0 (any free one) to 65535.")
         if self.api_key is not None and len(self.api_key) < MIN_KEY_CHARS:

@@ -8,12 +8,14 @@ from typing import Literal
 
 import numpy as np
 
+from avrec.bundle.likeness import Likeness
 from avrec.bundle.reader import Bundle
 from avrec.core.arrays import Bool, Float32, Int64
 from avrec.retrieval.exact import top_k
 
 Mode = Literal["hybrid", "content", "collaborative"]
 Hidden = tuple[Int64, Int64]  # indptr (B + 1,), item_idx (E,)
+Segments = tuple[slice, slice, slice]  # columns of a table: of ids, of the bias, of content
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Spaces:
         self._id_dim = bundle.manifest.dims.id_dim
         self._for_users: dict[Mode, Space] = {}
         self._alike: dict[Mode, Space] = {}
+        self._ways: dict[str, Space] = {}
         ids_ND = bundle.history_vectors[:, : self._id_dim]
         has_id_N: Bool = np.any(ids_ND, axis=1)
         has_content_N: Bool = np.any(bundle.content_vectors, axis=1)
@@ -96,12 +99,25 @@ class Spaces:
         last = self._id_dim + 1 if mode == "collaborative" else None
         return np.ascontiguousarray(vectors[:, first:last])
 
+    def segments(self, mode: Mode, of_users: bool) -> Segments:
+        """The columns of `for_users` or `alike` by what they hold; empty where the mode does not use it."""
+        id_dim = 0 if mode == "content" else self._id_dim
+        bias_stop = id_dim + (of_users and mode != "content")
+        return slice(0, id_dim), slice(id_dim, bias_stop), slice(bias_stop, None)
+
     def alike(self, mode: Mode) -> Space:
         """Multiplied with `direction` of items."""
         if mode not in self._alike:
             every = np.arange(len(self._tie_order))
             self._alike[mode] = self._restricted(self.directions(mode, every), self.held(mode))
         return self._alike[mode]
+
+    def way(self, likeness: Likeness, name: str) -> Space:
+        """Multiplied with the directions of one way of likeness."""
+        if name not in self._ways:
+            way = likeness.way(name)
+            self._ways[name] = self._restricted(way.table_NW, way.known_N)
+        return self._ways[name]
 
     def held(self, mode: Mode) -> Bool:
         """(N,) the items of `alike`: those that the mode knows something of."""

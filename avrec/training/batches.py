@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avrec.core.arrays import Int64
 from avrec.core.order import generator
+from avrec.data.candidates import Mined
 from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import Batch
 from avrec.training.media_store import LevelReader
@@ -30,9 +31,31 @@ class LevelInput(NamedTuple):
     valid: Tensor
 
 
+class HardColumns(NamedTuple):
+    """Columns that take part in a loss only where the model finds them hard: `keep_hardest` takes these."""
+
+    mined_N: Tensor
+    log_q_hard_N: Tensor
+    num_hard: int
+
+
+class Places(NamedTuple):
+    """Distinct items, sorted, and where a batch's candidates, histories and positives stand among them.
+
+    Axes: R distinct items.
+    """
+
+    items_R: Tensor
+    candidate_N: Tensor
+    history_BL: Tensor
+    positive_B: Tensor
+
+
 class TensorBatch(NamedTuple):
     """`Batch` as tensors, with the two (B, N) masks that the losses take.
 
+    With `own_column` the first column is each pair's own positive and the candidates follow: masks and `log_q_N` have one
+    column more than `candidate_idx_N`.
     `pair_sec_B` is there where the time of a pair decides what is a negative; `noise_seed` decides the dropout of the step,
     equally on every rank; `inputs` are there when encoders are trained.
     """
@@ -51,16 +74,45 @@ class TensorBatch(NamedTuple):
     pair_sec_B: Tensor | None = None
     noise_seed: int = 0
     inputs: Mapping[str, LevelInput] = MappingProxyType({})
+    own_column: bool = False
+    hard: HardColumns | None = None
+
+    @property
+    def columns(self) -> Tensor:
+        """Items of the columns: (N,), or (B, 1 + N) where each pair has a column of its own."""
+        return self.by_column(self.candidate_idx_N, self.positive_B)
+
+    def by_column(self, candidate_N: Tensor, positive_B: Tensor) -> Tensor:
+        """What stands for the candidates, behind what stands for each pair's positive where that has its own column."""
+        if not self.own_column:
+            return candidate_N
+        shared_BN = candidate_N.expand(len(positive_B), candidate_N.shape[-1])
+        return torch.cat([positive_B.unsqueeze(1), shared_BN], dim=1)
+
+    @property
+    def places(self) -> "Places":
+        """The items that the batch names, and where each of its parts stands among them."""
+        parts = [self.candidate_idx_N, self.history_idx_BL.flatten(), self.positive_B]
+        items_R, place = torch.unique(torch.cat(parts), return_inverse=True)
+        candidate_N, history, positive_B = place.split([len(part) for part in parts])
+        return Places(items_R, candidate_N, history.view_as(self.history_idx_BL), positive_B)
 
     @classmethod
     def of(cls, batch: Batch, dtype: torch.dtype = torch.float32) -> "TensorBatch":
         """Convert; numbers become `dtype`."""
-        shape = (len(batch.user_idx), len(batch.candidate_idx))
+        first = int(batch.own_column)
+        shape = (len(batch.user_idx), first + len(batch.candidate_idx))
         target, valid = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
-        target[np.arange(shape[0]), batch.target_column] = True
-        valid[batch.seen_row, batch.seen_column] = False
+        valid[batch.seen_row, first + batch.seen_column] = False
         if batch.pair_sec is not None and batch.available_sec is not None:
-            valid &= batch.available_sec <= batch.pair_sec[:, None]
+            valid[:, first:] &= batch.available_sec <= batch.pair_sec[:, None]
+        if batch.own_column:
+            target[:, 0] = True
+            doubled = np.flatnonzero(batch.target_column >= 0)
+            valid[doubled, 1 + batch.target_column[doubled]] = False
+        else:
+            target[np.arange(shape[0]), batch.target_column] = True
+        log_q = np.concatenate([np.zeros(first, np.float32), batch.log_q])
         return cls(
             torch.from_numpy(batch.user_idx),
             torch.from_numpy(batch.positive),
@@ -69,12 +121,19 @@ class TensorBatch(NamedTuple):
             torch.from_numpy(batch.history_age_days).to(dtype),
             torch.from_numpy(batch.history_mask),
             torch.from_numpy(batch.candidate_idx),
-            torch.from_numpy(batch.log_q).to(dtype),
+            torch.from_numpy(log_q).to(dtype),
             torch.from_numpy(target),
             torch.from_numpy(valid),
             batch.global_size,
             None if batch.pair_sec is None else torch.from_numpy(batch.pair_sec),
+            own_column=batch.own_column,
+            hard=None if batch.hard is None else _hard_columns(batch.hard, dtype),
         )
+
+
+def _hard_columns(hard: Mined, dtype: torch.dtype) -> HardColumns:
+    log_q = torch.from_numpy(np.log(hard.inclusion)).to(dtype)
+    return HardColumns(torch.from_numpy(hard.mined), log_q, hard.num_hard)
 
 
 class Sampler(Protocol):

@@ -22,6 +22,7 @@ from avrec.training.scorer import TwoTowerScorer, content_table
 CUTOFF = 20
 LIST = 64
 TARGETS = 512
+NEVER = -1e4
 Rule = Literal["overall", "cold98", "balanced"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
@@ -36,6 +37,8 @@ class CalibrationGrid:
         neighbour_weights: share of the content neighbours' id vectors.
         smoothings: weight of the neighbours' content in a history.
         offsets: offset of cold items, in spreads of id scores, relative to the median 20th score among warm items.
+        friend_strengths: weight of what friends lend a user, see `avrec.training.lending`; only 0 to leave friends out.
+        friend_kappas: training events at which that weight is half; None where it is the same for everybody.
     """
 
     kappas: Sequence[float] = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -43,6 +46,8 @@ class CalibrationGrid:
     neighbour_weights: Sequence[float] = (0.0, 0.15, 0.3)
     smoothings: Sequence[float] = (0.0, 0.3, 0.6)
     offsets: Sequence[float] = tuple(np.linspace(-10.0, 1.0, 133).tolist())
+    friend_strengths: Sequence[float] = (0.0, 0.1, 0.3, 1.0, 2.0)
+    friend_kappas: Sequence[float | None] = (5.0, None)
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ def frontier(
         spread, content_spread, level = _levels(next(_blocks(model, catalogue, dataset, block)), cold, bias)
         scales = [value * spread / content_spread for value in grid.scales]
         offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
+        # Last, cold items below all others: where content is of no use, no offset of the grid may be low enough.
+        offsets_O = torch.cat([offsets_O, torch.tensor([NEVER])])
         for neighbour_weight, smoothing in product(grid.neighbour_weights, grid.smoothings):
             # A cold item of a history is what it borrows, and smoothing mixes its content: both move the users' vectors.
             model.set_operating_point(OperatingPoint(neighbour_weight=neighbour_weight, history_smoothing=smoothing))

@@ -13,14 +13,13 @@ from avrec.core.dataset import Dataset
 from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.calibration import CUTOFF, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.calibration import CUTOFF, NEVER, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.lending import Lent, lend
 from avrec.training.media_store import media_encoders
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
 from avrec.training.scorer import TwoTowerScorer, comparable_content
 from avrec.training.stages import Stage, StageContext, run_stage
-
-NEVER = -1e4
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,14 @@ class Calibrated:
         frontier: the settings that no other beats in both score and cold recall.
         mix: the propagation in force.
         objective: validation Recall@20 + NDCG@20 at `overall`.
+        lent: how much users take on from their friends, the chosen setting first; empty without friends.
     """
 
     operating_points: dict[str, OperatingPoint]
     frontier: list[FrontierPoint]
     mix: Mix
     objective: float
+    lent: tuple[Lent, ...] = ()
 
 
 def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def calibrate(
     grid: CalibrationGrid,
     pseudo_cold: Bool | None = None,
 ) -> Calibrated:
-    """Choose propagation and operating points on validation and leave the model at `overall`.
+    """Choose propagation, what friends lend and operating points on validation, and leave the model at `overall`.
 
     Args:
         model: trained; its tables are replaced by the propagated ones.
@@ -75,28 +76,28 @@ def calibrate(
         pseudo_cold: (N,) trained items that count as cold here, see `pseudo_cold_items`.
     """
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
+    model.set_friends(None)
     content = comparable_content(model, catalogue) if model.item_tower.modalities else None
     trained = ~dataset.cold_items
     whole = Neighbourhoods(dataset.train, content, trained)
     mix = max(mixes, key=lambda mix: _score_of(model, catalogue, dataset, start, whole, mix))
+    apply_mix(model, start, whole, mix)
+    lent = lend(model, catalogue, dataset, grid.friend_strengths, grid.friend_kappas)
     if content is None:
-        apply_mix(model, start, whole, mix)
         point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
         model.set_operating_point(point)
         objective = _score(TwoTowerScorer(model, catalogue), dataset)
-        return Calibrated(dict.fromkeys(RULES, point), [], mix, objective)
+        return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, lent)
 
     cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
     known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
-    apply_mix(model, start, whole, mix)
     model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
     points = frontier(model, catalogue, dataset, cold, grid)
     apply_mix(model, start, whole, mix)
     chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
-    return Calibrated(
-        {rule: found.point for rule, found in chosen.items()}, pareto(points), mix, chosen["overall"].score
-    )
+    points_by_rule: dict[str, OperatingPoint] = {rule: found.point for rule, found in chosen.items()}
+    return Calibrated(points_by_rule, pareto(points), mix, chosen["overall"].score, lent)
 
 
 def _score_of(

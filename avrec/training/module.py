@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from avrec.core.errors import ConfigError
 from avrec.losses.contrastive import Contrastive
+from avrec.losses.hardest import keep_hardest
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.batches import TensorBatch
+from avrec.training.batches import Places, TensorBatch
 from avrec.training.optimiser import ParameterGroups
+from avrec.training.refusals import refuse_columns, refuse_optimizer, refuse_processes
 
 ALIGNED = ("audio", "video")
 MAX_ALIGNED = 1024
@@ -98,18 +100,23 @@ class TwoTowerModule(pl.LightningModule):
         return self.model.item_tower.content(features, masks)[0]
 
     def id_scores(self, batch: TensorBatch) -> Tensor:
-        """Scores (B, N) by ids alone."""
-        model = self.model
-        history_AD, output_AD = model.item_table.draw()
+        """Scores (B, N) by ids alone; of a sparse table only the rows that the batch names are read."""
+        model, table = self.model, self.model.item_table
+        if table.sparse:
+            places = batch.places
+            history_RD, output_RD, bias_R = table.rows(places.items_R)
+        else:
+            places = Places(torch.arange(0), batch.candidate_idx_N, batch.history_idx_BL, batch.positive_B)
+            (history_RD, output_RD), bias_R = table.draw(), table.bias_N
         own_BD = model.user_table(batch.user_idx_B, model.user_evidence_U[batch.user_idx_B])
         user_BD = model.user_tower.id_vector(
             own_BD,
-            history_AD[batch.history_idx_BL],
+            history_RD[places.history_BL],
             batch.history_weight_BL,
             batch.history_age_days_BL,
             batch.history_mask_BL,
         )
-        return user_BD @ output_AD[batch.candidate_idx_N].T + model.item_table.bias_N[batch.candidate_idx_N]
+        return scores_of(batch, places, user_BD, output_RD, bias_R)
 
     def fresh(self, batch: TensorBatch) -> dict[str, Tensor]:
         """{modality: steps (N, K, H) of the batch's columns} where an encoder is trained: here none."""
@@ -118,46 +125,63 @@ class TwoTowerModule(pl.LightningModule):
     def content_scores(self, batch: TensorBatch, fresh: Mapping[str, Tensor]) -> Tensor:
         """Scores (B, N) by content alone, in units of the learned scale; pseudo-cold items are left out of the history."""
         model = self.model
-        needed = torch.unique(torch.cat([batch.candidate_idx_N, batch.history_idx_BL.flatten()]))
-        row_A = torch.zeros(model.num_items, dtype=torch.long, device=needed.device)
-        row_A[needed] = torch.arange(len(needed), device=needed.device)
-        content = self.column_content(batch, {}, needed)
+        places = batch.places
+        content_RC = self.column_content(batch, {}, places.items_R)
         user_BC = model.user_tower.content_vector(
-            content[row_A[batch.history_idx_BL]],
+            content_RC[places.history_BL],
             batch.history_weight_BL,
             batch.history_age_days_BL,
             batch.history_mask_BL & self.content_items_A[batch.history_idx_BL],
         )
-        return model.content_log_scale.exp() * (user_BC @ content[row_A[batch.candidate_idx_N]].T)
+        return model.content_log_scale.exp() * scores_of(batch, places, user_BC, content_RC)
 
     def losses(self, batch: TensorBatch) -> dict[str, Tensor]:
         """The sum over this rank's rows of each weighted loss, divided by the rows of all ranks."""
         weights, parts = self.weights, {}
-        allowed_N = self.content_items_A[batch.candidate_idx_N]
         fresh = self.fresh(batch)
         ids_BN = self.id_scores(batch) if weights.id > 0 or weights.joint > 0 else None
         content_BN = self.content_scores(batch, fresh) if weights.uses_content else None
         if weights.id > 0:
             assert ids_BN is not None
-            parts["id"] = weights.id * self.loss(ids_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
+            parts["id"] = weights.id * self.row_loss(ids_BN, batch, batch.valid_BN)
         if weights.content > 0:
             assert content_BN is not None
-            allowed_B = self.content_items_A[batch.positive_B]
-            row_loss = self.loss(content_BN, batch.target_BN, batch.valid_BN & allowed_N, batch.log_q_N)
-            parts["content"] = weights.content * row_loss * allowed_B
+            valid_BN = batch.valid_BN & self.content_items_A[batch.columns]
+            row_loss_B = self.row_loss(content_BN, batch, valid_BN) * self.content_items_A[batch.positive_B]
+            parts["content"] = weights.content * row_loss_B
         if weights.joint > 0:
             assert ids_BN is not None and content_BN is not None
-            evidence_N = self.model.item_evidence_N[batch.candidate_idx_N]
-            kappa = self.model.item_tower.calibration[0]
-            gate_N = evidence_N / torch.where(evidence_N > 0, evidence_N + kappa, 1.0)
-            gate_N = gate_N * (torch.rand_like(gate_N) >= weights.id_dropout)
-            gate_N = torch.where(allowed_N, gate_N, 1.0)
+            gate_N = self.gates(batch)
             joint_BN = gate_N * ids_BN + (1 - gate_N) * content_BN
-            parts["joint"] = weights.joint * self.loss(joint_BN, batch.target_BN, batch.valid_BN, batch.log_q_N)
+            parts["joint"] = weights.joint * self.row_loss(joint_BN, batch, batch.valid_BN)
         summed = {name: loss_B.sum() / batch.global_size for name, loss_B in parts.items()}
         if weights.alignment > 0:  # the same on every rank, so each counts its share of it
             summed["alignment"] = weights.alignment * self.alignment(batch, fresh) / self.trainer.world_size
         return summed
+
+    def row_loss(self, scores_BN: Tensor, batch: TensorBatch, valid_BN: Tensor) -> Tensor:
+        """The loss (B,) of some scores of the columns; hard ones are chosen by these very scores."""
+        refuse_columns(self.loss, batch.own_column)
+        log_q = batch.log_q_N
+        if batch.hard is not None:
+            valid_BN, log_q = keep_hardest(
+                scores_BN, valid_BN, batch.hard.mined_N, batch.hard.num_hard, log_q, batch.hard.log_q_hard_N
+            )
+        loss_B: Tensor = self.loss(scores_BN, batch.target_BN, valid_BN, log_q)
+        return loss_B
+
+    def gates(self, batch: TensorBatch) -> Tensor:
+        """How much of each column's score is its id's, (N,) or (B, 1 + N): by evidence, none where the id is hidden by chance."""
+        evidence_N = self.model.item_evidence_N[batch.columns]
+        gate_N = evidence_N / torch.where(evidence_N > 0, evidence_N + self.model.item_tower.calibration[0], 1.0)
+        if batch.own_column:  # an item is hidden from all pairs or from none
+            places = batch.places
+            drawn_R = torch.rand_like(self.model.item_evidence_N[places.items_R])
+            drawn_N = batch.by_column(drawn_R[places.candidate_N], drawn_R[places.positive_B])
+        else:
+            drawn_N = torch.rand_like(gate_N)
+        gate_N = gate_N * (drawn_N >= self.weights.id_dropout)
+        return torch.where(self.content_items_A[batch.columns], gate_N, 1.0)
 
     def alignment(self, batch: TensorBatch, fresh: Mapping[str, Tensor]) -> Tensor:
         """The contrastive loss of sound and picture over at most 1,024 of the batch's columns."""
@@ -196,15 +220,42 @@ class TwoTowerModule(pl.LightningModule):
         self.log_dict(others, batch_size=1, sync_dist=True)
         self.log("val/objective", metrics["val/objective"], prog_bar=True, batch_size=1, sync_dist=True)
 
+    def setup(self, stage: str) -> None:
+        """Refuse what several processes cannot do alike.
+
+        Raises:
+            ConfigError: a table is sparse, or the loss contrasts the users of a batch, under more than one process.
+        """
+        refuse_processes(self.model, self.loss, self.trainer.world_size)
+
     def configure_optimizers(self) -> Any:
-        """One optimiser over the parameter groups, and its warm-up where it has one."""
-        optimizer = self.make_optimizer(self.model)
+        """One optimiser over the parameter groups, and its warm-up where it has one.
+
+        Raises:
+            ConfigError: a table is sparse and the optimiser has no rule for that.
+        """
+        optimizer = self.make_optimizer(self.model, self.loss)
+        if self.weights.id > 0 or self.weights.joint > 0:
+            refuse_optimizer(self.model, optimizer)
         warmup = self.make_optimizer.schedule(optimizer)
         return (
             optimizer
             if warmup is None
             else {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
         )
+
+
+def scores_of(
+    batch: TensorBatch, places: Places, user_BD: Tensor, vectors_RD: Tensor, bias_R: Tensor | None = None
+) -> Tensor:
+    """Inner products of users with the columns, and their biases: (B, N) or (B, 1 + N)."""
+    scores_BN = user_BD @ vectors_RD[places.candidate_N].T
+    if bias_R is not None:
+        scores_BN = scores_BN + bias_R[places.candidate_N]
+    if not batch.own_column:
+        return scores_BN
+    own_B = (user_BD * vectors_RD[places.positive_B]).sum(dim=1)
+    return batch.by_column(scores_BN, own_B if bias_R is None else own_B + bias_R[places.positive_B])
 
 
 def _check(weights: LossWeights, model: TwoTower) -> None:

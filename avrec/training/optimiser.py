@@ -48,20 +48,22 @@ class ParameterGroups:
         self.layer_decay = layer_decay
         self.warmup_steps = warmup_steps
 
-    def __call__(self, model: nn.Module) -> Optimizer:
-        """The optimiser of the model's trainable parameters.
+    def __call__(self, model: nn.Module, loss: nn.Module | None = None) -> Optimizer:
+        """The optimiser of the model's trainable parameters and of those that a loss learns, named `loss.` and theirs.
 
         Raises:
             ConfigError: a prefix matches no parameter of the model, or every parameter is frozen.
         """
-        names = [name for name, _ in model.named_parameters()]
+        named = list(model.named_parameters())
+        named += [] if loss is None else loss.named_parameters(prefix="loss")
+        names = [name for name, _ in named]
         for prefix in (*self.learning_rates, *self.weight_decays):
             if not any(name.startswith(prefix) for name in names):
                 known = sorted({name.split(".")[0] for name in names})
                 raise ConfigError(f"optimiser: no parameter starts with '{prefix}'; the model has {known}.")
         trunk_rates = self._trunk_rates(model)
         groups: dict[tuple[float, float], dict[str, Any]] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in named:
             if parameter.requires_grad:
                 rate = trunk_rates.get(name, longest_prefix(name, self.learning_rates, self.learning_rate))
                 decay = longest_prefix(name, self.weight_decays, 0.0)

@@ -98,7 +98,7 @@ class TwoTowerScorer:
             torch.from_numpy(array).to(self.device) for array in padded(query, model.user_tower.max_history_items)
         )
         users = torch.from_numpy(query.user_idx).to(self.device)
-        own = model.user_table(users, model.user_evidence_U[users.clamp(min=0)])
+        own = model.own_vectors(users)
         dtype = self.history.dtype
         vectors: Tensor = model.user_tower(own, self.history[idx], weight.to(dtype), age.to(dtype), mask)
         model.train(was_training)

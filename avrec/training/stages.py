@@ -126,7 +126,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
         found = read_json(done)
         check_format_version(found, done, FORMAT_VERSION)
         if not found["undone"]:
-            _load_best(model, context.catalogue, folder / "best.ckpt")
+            _load_best(model, context, folder / "best.ckpt")
         rank_zero_only(print)(f"  finished earlier, loaded from {folder}", flush=True)
         return {name: value for name, value in found.items() if name != "format_version"}
     start = None if stage.min_gain is None else context.validate(model, stage.weights)["objective"]
@@ -181,7 +181,7 @@ def _kept(
     """Leave the best epoch in the model, or what the stage started from where training did not earn its cost."""
     epoch = int(load_tensors(path)["epoch"])
     if start is None or stage.min_gain is None or objective >= start + stage.min_gain:
-        _load_best(model, context.catalogue, path)
+        _load_best(model, context, path)
         known = {} if start is None else {"start_objective": start}
         return {"objective": objective, "best_epoch": epoch, "undone": False, **known}
     before.restore(model, context.catalogue)
@@ -286,13 +286,12 @@ def _module(
     return module, ItemLoader(sampler, trainer, first_epoch, dtype, readers)
 
 
-def _load_best(model: TwoTower, catalogue: CatalogueFeatures, path: Path) -> None:
-    """The best weights, and the steps that their encoders made, where the stage trained any."""
+def _load_best(model: TwoTower, context: StageContext, path: Path) -> None:
+    """The best weights, those of the loss too, and the steps that their encoders made, where the stage trained any."""
     state = load_tensors(path)["state_dict"]
-    model.load_state_dict(
-        {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    )
+    for name, module in (("model.", model), ("loss.", context.loss)):
+        module.load_state_dict({key.removeprefix(name): value for key, value in state.items() if key.startswith(name)})
     model.to(torch.device("cpu"))
-    for name, value in catalogue.values.items():
+    for name, value in context.catalogue.values.items():
         if f"feature_{name}" in state:
             value.copy_(state[f"feature_{name}"])

@@ -254,8 +254,8 @@ def test_a_config_from_a_file_reads_no_environment(
 def test_a_config_from_a_file_may_only_name_models(name: str) -> None:
     message = refused({"_target_": name}, trusted=False)
     assert (
-        message
-        == f"_target_: '{name}' is refused: a configuration that comes with a file may only name avrec.models.*, avrec.core.clips.*."
+        message == f"_target_: '{name}' is refused: a configuration that comes with a file may only name "
+        "avrec.models.*, avrec.core.clips.*, avrec.factors.side.*, avrec.training.text_vectors.*."
     )
 
 

@@ -124,7 +124,7 @@ def test_many_files_are_decoded_and_embedded_in_blocks(
     run = served._embedder._tower.run
     monkeypatch.setattr(served._embedder._tower, "run", lambda inputs: sizes.append(len(inputs["bias"])) or run(inputs))
     for module in (embedder_module, uploads):
-        monkeypatch.setattr(module, "MEDIA_ITEMS_PER_BLOCK", 2)
+        monkeypatch.setattr(module, "MAX_MEDIA_ITEMS", 2)
     found = served.embed_files({"video": names}, media_world.media_root)
     assert sizes == [2, 2, 2, 2, 1]
     assert (
@@ -202,7 +202,7 @@ def test_sound_is_heard_in_half_precision_as_in_training(
 def test_blocks_change_nothing(media_world: MediaWorld, served: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     content, masks = content_of(media_world, list(range(20, 29)))
     whole = served.embed_items(content, masks)
-    monkeypatch.setattr(embedder_module, "MEDIA_ITEMS_PER_BLOCK", 4)
+    monkeypatch.setattr(embedder_module, "MAX_MEDIA_ITEMS", 4)
     for one, other in zip(whole, served.embed_items(content, masks), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     none = {

@@ -45,7 +45,17 @@ def files() -> list[str]:
     towers = [f"{tower}.{kind}" for tower in ("user_tower", "item_tower") for kind in ("onnx", "pt")]
     tables = ["user_vectors", "item_vectors", "history_vectors", "id_vectors", "content_vectors", "evidence"]
     tables += [f"history_{name}" for name in ("indptr", "item_idx", "weight", "timestamp")]
-    return [*towers, "items.parquet", "users.parquet", "parity.json", "card.md", *(f"{name}.npy" for name in tables)]
+    parts = ["index/index.json", "recall_report.json", "vectors.parquet", "history.json", "licences.json"]
+    parts += ["examples/requests.json", "examples/responses.json"]
+    return [
+        *towers,
+        *parts,
+        "items.parquet",
+        "users.parquet",
+        "parity.json",
+        "card.md",
+        *(f"{name}.npy" for name in tables),
+    ]
 
 
 def test_a_sound_bundle_opens(world: World) -> None:
@@ -115,20 +125,55 @@ def test_a_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.npy", "/etc/passwd", "sub/file.npy", "..", "~.npy", "a\\b.npy", "nul\0.npy", ""]
+    "name",
+    [
+        "../outside.npy",
+        "index/../../outside.npy",
+        "/etc/passwd",
+        "index//a.npy",
+        "a/b/c/d/e.npy",
+        ".hidden/a.npy",
+        "index/",
+        "..",
+        "~.npy",
+        "a\\b.npy",
+        "nul\0.npy",
+        "",
+    ],
 )
 def test_a_path_in_the_manifest_is_refused(folder: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = manifest["files"]["card.md"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtefactError, match=r"manifest\.json: 'files' is .*; expected a bare file name"):
+    with pytest.raises(
+        ArtefactError, match=r"manifest\.json: 'files' is .*; expected a file below the bundle's folder"
+    ):
         Bundle.open(folder)
 
 
-def test_a_file_that_the_format_does_not_know_is_refused(folder: Path) -> None:
-    (folder / "extra.npy").write_bytes(b"")
-    forge(folder, "extra.npy")
-    with pytest.raises(ArtefactError, match=r"'files' lacks \[\] and has unknown \['extra\.npy'\]"):
+@pytest.mark.parametrize(
+    "name", ["extra.npy", "index/extra.npy", "index/index_cells.npz", "triton/item_tower/2/model.onnx"]
+)
+def test_a_file_that_the_format_does_not_know_is_refused(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"")
+    forge(folder, name)
+    with pytest.raises(ArtefactError, match=rf"'files' lacks \[\] and has unknown \['{name}'\]"):
+        Bundle.open(folder)
+
+
+def test_a_part_is_whole_or_absent(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["recall_report.json"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match=r"'files' lacks \['recall_report\.json'\]"):
+        Bundle.open(folder)
+
+
+def test_a_folder_that_leads_out_is_refused(folder: Path) -> None:
+    os.rename(folder / "index", folder.parent / "index")
+    (folder / "index").symlink_to("../index")
+    with pytest.raises(ArtefactError, match=r"index/index\.json: a link that leaves the bundle's folder"):
         Bundle.open(folder)
 
 

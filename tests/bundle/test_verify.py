@@ -21,14 +21,15 @@ def folder(attention_world: World, tmp_path: Path) -> Path:
 def test_a_sound_bundle(world: World) -> None:
     report = verify(world.folder)
     assert report.ok and report.problems == () and report.unlisted == ()
-    sizes = [path.stat().st_size for path in world.folder.iterdir() if path.name != "manifest.json"]
+    sizes = [path.stat().st_size for path in world.folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert (report.num_files, report.num_bytes) == (len(sizes), sum(sizes))
 
 
 def test_unlisted_files_are_mentioned(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine")
+    (folder / "index" / "notes.txt").write_text("mine too")
     report = verify(folder)
-    assert report.ok and report.unlisted == ("notes.txt",)
+    assert report.ok and report.unlisted == ("index/notes.txt", "notes.txt")
 
 
 def test_damage_is_reported_not_raised(folder: Path) -> None:

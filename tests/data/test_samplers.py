@@ -1,13 +1,15 @@
 """Samplers: order as a pure function, histories without leaks, and probabilities checked by Monte Carlo."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from avrec.core.errors import ConfigError
 from avrec.core.interactions import Interactions
-from avrec.data.candidates import FullCatalogue, InBatch, SampledNegatives
+from avrec.data.candidates import FullCatalogue, HardNegatives, InBatch, SampledNegatives, SharedPool
 from avrec.data.items_first import ItemsFirstSampler
-from avrec.data.samplers import PairPolicy, PairSampler
+from avrec.data.samplers import PairPolicy, PairSampler, places
 from avrec.training.batches import TensorBatch
 
 DAY = 86_400
@@ -125,6 +127,18 @@ def test_a_long_user_is_shown_with_a_short_history():
     assert set(lengths) == {1, 2, 3}
 
 
+def test_without_histories_there_is_no_padding_either():
+    train = log()
+    for batch in epoch_of(make(train, max_history_items=0)):
+        assert (
+            batch.history_idx.shape
+            == batch.history_mask.shape
+            == batch.history_weight.shape
+            == (len(batch.positive), 0)
+        )
+        assert len(batch.seen_row) == (train.user_counts[batch.user_idx] - 1).sum()  # still no negatives
+
+
 def test_seen_columns_are_all_other_training_items():
     train = log(with_time=True)
     batch = make(train).batch(0, 0)
@@ -138,11 +152,15 @@ def test_seen_columns_are_all_other_training_items():
 
 def test_never_trained_items_are_no_candidates():
     train = Interactions.from_events(np.array([0, 0, 1]), np.array([0, 2, 2]), 2, 5)
-    for candidates in (FullCatalogue(), InBatch(), SampledNegatives(50)):
+    for candidates in (FullCatalogue(), InBatch(), SampledNegatives(50), SharedPool(50), HardNegatives(50, 2, 50)):
         assert set(make(train, candidates).batch(0, 0).candidate_idx.tolist()) <= {0, 2}
 
 
-@pytest.mark.parametrize("candidates", [InBatch(), SampledNegatives(12, 0.5)], ids=["in-batch", "sampled"])
+@pytest.mark.parametrize(
+    "candidates",
+    [InBatch(), SampledNegatives(12, 0.5), SampledNegatives(12, 0.0), SharedPool(12, 0.5)],
+    ids=["in-batch", "sampled", "mixed", "pool"],
+)
 def test_inclusion_probabilities_by_monte_carlo(candidates):
     sampler = make(log(), candidates, max_pairs_per_user=5)
     included, claimed = np.zeros(30), np.full(30, np.nan)
@@ -157,6 +175,92 @@ def test_inclusion_probabilities_by_monte_carlo(candidates):
     # The noise of 1500 draws; the capped user's pairs enter the claim by their expectation.
     assert error.max() < 0.045
     assert error.mean() < 0.012
+
+
+def test_inclusion_probabilities_of_hard_negatives_by_monte_carlo():
+    """Of an item for all rows, and of one that is hard: by the pool as well."""
+    sampler = make(log(), HardNegatives(10, 3, 4), max_pairs_per_user=5)
+    included, claimed = np.zeros((2, 30)), np.full((2, 30), np.nan)
+    for epoch in range(1500):
+        batch = sampler.batch(epoch, 0)
+        assert set(batch.positive.tolist()) <= set(batch.candidate_idx[~batch.hard.mined].tolist())
+        assert batch.hard.num_hard == 3
+        included[0, batch.candidate_idx[~batch.hard.mined]] += 1
+        included[1, batch.candidate_idx] += 1
+        claimed[0, batch.candidate_idx] = np.exp(batch.log_q)
+        claimed[1, batch.candidate_idx] = batch.hard.inclusion
+    error = np.abs(included / 1500 - claimed)
+    assert error.max() < 0.045 and error.mean() < 0.012
+    assert (claimed[1] > claimed[0] + 0.05).all()
+
+
+def test_a_pool_has_each_positive_in_a_column_of_its_own_and_never_as_its_negative():
+    sampler = make(log(), SharedPool(25, 0.0))
+    met = 0
+    for batch in epoch_of(sampler):
+        tensors = TensorBatch.of(batch)
+        assert tensors.target_BN.shape == (len(batch.user_idx), 1 + len(batch.candidate_idx))
+        assert tensors.target_BN[:, 0].all() and tensors.target_BN.sum() == len(batch.user_idx)
+        assert tensors.log_q_N[0] == 0 and np.array_equal(tensors.log_q_N[1:].numpy(), batch.log_q)
+        assert np.array_equal(tensors.columns[:, 0].numpy(), batch.positive)
+        train = sampler.train
+        for row, (user, positive) in enumerate(zip(batch.user_idx, batch.positive, strict=True)):
+            known = train.item_idx[train.indptr[user] : train.indptr[user + 1]]
+            assert positive in known
+            expected = ~np.isin(batch.candidate_idx, known)
+            assert np.array_equal(tensors.valid_BN[row, 1:].numpy(), expected)
+            met += positive in batch.candidate_idx
+    assert met > 20
+
+
+def test_a_pool_keeps_out_what_nobody_had_met_yet():
+    train = log(with_time=True)
+    first = train.first_timestamps
+    batch = make(train, SharedPool(25, 0.0), only_available=True).batch(0, 0)
+    valid = TensorBatch.of(batch).valid_BN[:, 1:].numpy()
+    seen = np.zeros_like(valid)
+    seen[batch.seen_row, batch.seen_column] = True
+    seen |= batch.candidate_idx == batch.positive[:, None]
+    assert np.array_equal(valid, (first[batch.candidate_idx] <= batch.pair_sec[:, None]) & ~seen)
+    assert 0 < valid.mean() < 1
+
+
+def test_places_by_a_loop():
+    rng = np.random.default_rng(0)
+    candidates = np.sort(rng.choice(50, 12, replace=False))
+    items = rng.integers(0, 50, 200)
+    where = {item: place for place, item in enumerate(candidates.tolist())}
+    assert places(candidates, items).tolist() == [where.get(item, -1) for item in items.tolist()]
+
+
+@pytest.mark.parametrize("candidates", [InBatch(), SampledNegatives(64), SharedPool(64), HardNegatives(64, 8, 8)])
+def test_drawing_a_batch_takes_no_more_memory_in_a_catalogue_a_hundred_times_as_large(candidates):
+    peaks = []
+    for items in (3_000, 300_000):
+        rng = np.random.default_rng(0)
+        train = Interactions.from_events(np.repeat(np.arange(50), 8), rng.integers(0, items, 400), 50, items)
+        sampler = make(train, candidates)
+        sampler.batch(0, 0)  # tables of the catalogue's size are made once
+        tracemalloc.start()
+        sampler.batch(0, 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] + 4_000
+
+
+def test_the_same_candidates_serve_two_catalogues():
+    candidates = SampledNegatives(40, 0.0)
+    small, large = (Interactions.from_events(np.arange(3), np.arange(3) * step, 3, 3 * step) for step in (1, 10))
+    for train, trained in ((small, {0, 1, 2}), (large, {0, 10, 20}), (small, {0, 1, 2})):
+        assert set(make(train, candidates).batch(0, 0).candidate_idx.tolist()) == trained
+
+
+@pytest.mark.parametrize("settings", [(10, 0, 0), (10, 11, 0), (10, 5, -1)])
+def test_hard_negatives_out_of_range_are_refused(settings):
+    with pytest.raises(
+        ConfigError, match=r"expected 1 <= num_hard <= pool_size and num_uniform >= 0. Draw a larger pool"
+    ):
+        HardNegatives(*settings)
 
 
 def test_full_catalogue_has_no_correction():

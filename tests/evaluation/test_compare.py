@@ -139,6 +139,21 @@ def test_all_against_one_are_corrected_by_holm(files):
     assert found["same"].test == "paired t over users, each averaged over 3 seeds, Holm over 2"
 
 
+def test_only_the_seeds_that_both_have_are_compared(tmp_path, files, drawn):
+    reference = read_series(files, "recall@20", "weak")
+    fewer = read_series(files[:2], "recall@20", "overall")  # of the seeds 3 and 1
+    found = compare_all(reference, {"overall": fewer})["overall"]
+    assert found.seeds == (1, 3)
+    assert found.mean_difference == pytest.approx(np.nanmean(drawn["overall"][:2] - drawn["weak"][:2]))
+    assert reference.of_seeds([2, 9]).seeds == (2,)
+    np.testing.assert_array_equal(reference.of_seeds([2]).values_SU, drawn["weak"][2:])
+    other = write(tmp_path / "other.parquet", {"overall": np.zeros(NUM_USERS)}, 9)
+    with pytest.raises(
+        AvrecError, match=r"'overall' has the seeds \[9\], 'weak' the seeds \[1, 2, 3\]; none is in both"
+    ):
+        compare_all(reference, {"overall": read_series([other], "recall@20")})
+
+
 def test_runs_that_were_asked_something_else_are_refused(tmp_path, files):
     values = {"overall": np.zeros(NUM_USERS)}
     for key, value in {

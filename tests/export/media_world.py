@@ -9,6 +9,7 @@ import transformers
 
 from avrec.core.clips import AudioSpec, VideoSpec
 from avrec.core.dataset import Feature
+from avrec.export.options import ExportOptions
 from avrec.export.writer import write_bundle
 from avrec.media.decode import decode
 from avrec.media.sample.catalogue import Catalogue
@@ -30,6 +31,7 @@ from tests.export.world import ID_DIM, INFO, NUM_ITEMS, NUM_USERS, World, borrow
 from tests.models.tiny_encoders import EFFICIENTNET, WHISPER, enliven, media, pixels
 
 NUM_FILES = 6
+EVERYTHING = ExportOptions("ivf", programs=True, triton=True, smaller=("int8", "fp16"), smaller_max_loss=0.5)
 DIM = 8
 NUM_STEPS = 4
 TEXT_DIM = 5
@@ -130,7 +132,7 @@ def make_media_world(folder: Path) -> MediaWorld:
         model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     borrow_from_neighbours(model, catalogue, dataset)
-    bundle = write_bundle(model, catalogue, dataset, folder / "bundle", info=INFO, clips=clips)
+    bundle = write_bundle(model, catalogue, dataset, folder / "bundle", info=INFO, clips=clips, options=EVERYTHING)
     return MediaWorld(model, catalogue, dataset, bundle, clips, folder / "media")
 
 

@@ -16,7 +16,7 @@ from avrec.export.calls import item_calls
 from avrec.export.graph_files import export_onnx, load_torchscript
 from avrec.export.graphs import ItemTowerGraph, UserTowerGraph
 from avrec.export.parity import check_parity
-from avrec.export.sample import ItemSample
+from avrec.export.sample import EveryItem, ItemSample
 from avrec.export.tables import Tables
 from avrec.export.writer import BundleInfo, write_bundle
 from tests.export.media_world import NUM_FILES, NUM_STEPS, MediaWorld
@@ -25,7 +25,7 @@ from tests.export.world import NUM_ITEMS
 
 @pytest.fixture(scope="module")
 def sample(media_world: MediaWorld) -> ItemSample:
-    return ItemSample.of(media_world.model, media_world.catalogue, media_world.clips)
+    return ItemSample.of(EveryItem(media_world.model, media_world.catalogue, media_world.clips))
 
 
 def onnx_session(world: MediaWorld) -> onnxruntime.InferenceSession:
@@ -129,7 +129,7 @@ def test_what_an_absent_row_holds_does_not_matter(media_world: MediaWorld, sampl
 def test_recorded_parity_is_small(media_world: MediaWorld) -> None:
     parity = json.loads((media_world.folder / "parity.json").read_text())
     assert parity["passed"] is True and parity["equal_new_items"] == parity["num_new_items"] == 3
-    assert parity["relative_error"].keys() == {"pytorch", "onnx", "torchscript"}
+    assert parity["relative_error"].keys() == {"pytorch", "onnx", "torchscript", "torch.export"}
     assert max(error for found in parity["relative_error"].values() for error in found.values()) < 1e-5
 
 
@@ -138,7 +138,7 @@ def test_clips_that_are_not_those_of_the_tables_are_found(media_world: MediaWorl
     other = {name: replace(clips, values=clips.values[::-1].copy()) for name, clips in media_world.clips.items()}
     other = {name: replace(clips, present=media_world.clips[name].present) for name, clips in other.items()}
     tables = Tables.of(media_world.model, media_world.catalogue, media_world.dataset)
-    sample = ItemSample.of(media_world.model, media_world.catalogue, other)
+    sample = ItemSample.of(EveryItem(media_world.model, media_world.catalogue, other))
     manifest = Bundle.open(media_world.folder).manifest
     graphs = ItemTowerGraph(media_world.model.item_tower), UserTowerGraph(media_world.model.user_tower)
     report = check_parity(media_world.folder, manifest, *graphs, tables, sample)

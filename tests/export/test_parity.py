@@ -17,7 +17,7 @@ from avrec.export.parity import (
     count_equal_new_items,
     relative_errors,
 )
-from avrec.export.sample import ItemSample, spread
+from avrec.export.sample import EveryItem, ItemSample, spread
 from avrec.export.tables import Tables
 from tests.export.world import World
 
@@ -29,7 +29,7 @@ def tables(attention_world: World) -> Tables:
 
 @pytest.fixture(scope="module")
 def sample(attention_world: World) -> ItemSample:
-    return ItemSample.of(attention_world.model, attention_world.catalogue, {})
+    return ItemSample.of(EveryItem(attention_world.model, attention_world.catalogue, {}))
 
 
 def arrays(**outputs: list[float]) -> dict[str, np.ndarray]:

@@ -19,13 +19,16 @@ from tests.export.world import World
 
 
 def test_the_folder_holds_what_the_contract_names(world: World) -> None:
-    names = {path.name for path in world.folder.iterdir()}
+    names = {path.relative_to(world.folder).as_posix() for path in world.folder.rglob("*") if path.is_file()}
     arrays = {"user_vectors", "item_vectors", "history_vectors", "history_indptr", "history_item_idx", "history_weight"}
-    arrays |= {"id_vectors", "content_vectors", "evidence"}
+    arrays |= {"id_vectors", "content_vectors", "evidence", "mean_user_vector"}
+    arrays |= {"shares", "modality_vectors_0", "modality_vectors_1"} if world.model.item_tower.modalities else set()
     arrays |= {"history_timestamp"} if world.dataset.train.timestamp is not None else set()
     towers = {f"{tower}.{kind}" for tower in ("user_tower", "item_tower") for kind in ("onnx", "pt")}
     others = {"items.parquet", "users.parquet", "manifest.json", "parity.json", "card.md"}
-    assert names == towers | others | {f"{name}.npy" for name in arrays}
+    parts = {"index/index.json", "recall_report.json", "vectors.parquet", "history.json", "licences.json"}
+    parts |= {"examples/requests.json", "examples/responses.json"}
+    assert names == towers | others | parts | {f"{name}.npy" for name in arrays}
     manifest = json.loads((world.folder / "manifest.json").read_text())
     assert manifest["files"].keys() == names - {"manifest.json"}
     assert manifest["format_version"] == 2 and manifest["seed"] == 3 and manifest["config"] == {"model": {"dim": 6}}

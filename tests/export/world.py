@@ -104,6 +104,8 @@ def make_model(dataset: Dataset, kind: str) -> TwoTower:
             parameter.add_(0.5 * torch.randn_like(parameter))
         model.item_evidence_N.copy_(torch.from_numpy(dataset.train.item_counts))
         model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
+        if kind != "attention":  # what friends lend, with a residual and without one
+            model.set_friends(0.5 * torch.randn(NUM_USERS, ID_DIM))
     model.set_operating_point(OperatingPoint(2.0, 0.7, 0.4, neighbour_weight=0.3, history_smoothing=0.25))
     return model
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from avrec.models.causal_transformer import CausalTransformer
 from avrec.models.encoders.feature import FeatureEncoder, Standardise
 from avrec.models.fusion.attention import AttentionFusion
 from avrec.models.fusion.concatenation import ConcatenationFusion
@@ -24,6 +25,7 @@ POOLINGS = [
     pytest.param(lambda: NormalizedSum(0.0, half_life_days=3.0), id="decayed sum"),
     pytest.param(lambda: AttentionPooling(4), id="attention"),
     pytest.param(lambda: RefinedSum(4), id="refined"),
+    pytest.param(lambda: CausalTransformer(4, num_blocks=2), id="transformer"),
 ]
 
 
@@ -131,7 +133,7 @@ def test_a_pooling_ignores_padding_and_gives_zero_for_an_empty_history(make):
     torch.testing.assert_close(pooling(vectors[:1, :2], weights[:1, :2], ages[:1, :2], mask[:1, :2]), pooled[:1])
 
 
-@pytest.mark.parametrize("make", [AttentionPooling, RefinedSum])
+@pytest.mark.parametrize("make", [AttentionPooling, RefinedSum, CausalTransformer])
 def test_an_untrained_pooling_is_the_normalised_sum(make):
     vectors, weights, ages = torch.randn(3, 5, 4), torch.rand(3, 5) + 0.5, torch.zeros(3, 5)
     mask = torch.rand(3, 5) < 0.7

@@ -128,10 +128,13 @@ def test_users_and_items_that_a_bundle_does_not_know(told, bundle):
     assert lines[1].startswith(f"item id 'clip-xx' is not in {bundle}.")
 
 
-@pytest.mark.parametrize("words", [[], [f"user='{user_id(1)}'", "history=[clip-01]"]])
-def test_neither_or_both_of_user_and_history(told, bundle, words):
+@pytest.mark.parametrize(
+    ("words", "found"), [([], "[]"), ([f"user='{user_id(1)}'", "history=[clip-01]"], "['user', 'history']")]
+)
+def test_neither_or_both_of_user_and_history(told, bundle, words, found):
     assert told("recommend", f"bundle_dir={bundle}", *words, code=CONFIG) == (
-        "avrec recommend: give either user=ID (such as 'user=user 00') or history=[ITEM,ITEM,...].\n"
+        "avrec recommend: give one of user=ID (such as 'user=user 00'), history=[ITEM,ITEM,...], item=ID or users=all; "
+        f"found {found}. For somebody new give interests=[TAG,...], friends=[USER,...] or fields={{NAME:VALUE}}.\n"
     )
 
 

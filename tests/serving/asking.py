@@ -67,6 +67,7 @@ class Asker:
     ) -> Reply:
         """One request; `chunks` come one after the other without a length in the header."""
         parts = chunks if chunks is not None else [json.dumps(message).encode() if body is None else body]
+        path, _, query = path.partition("?")
         given = {"host": "localhost", "content-type": "application/json"}
         if chunks is None:
             given["content-length"] = str(len(parts[0]))
@@ -85,7 +86,7 @@ class Asker:
 
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
-            "raw_path": path.encode(), "root_path": "", "scheme": "http", "query_string": b"",
+            "raw_path": path.encode(), "root_path": "", "scheme": "http", "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
         }  # fmt: skip

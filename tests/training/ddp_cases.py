@@ -22,7 +22,7 @@ from avrec.build.instantiate import instantiate
 from avrec.core.dataset import Dataset, Feature
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
-from avrec.data.candidates import Candidates, FullCatalogue, InBatch, SampledNegatives
+from avrec.data.candidates import Candidates, FullCatalogue, HardNegatives, InBatch, SampledNegatives, SharedPool
 from avrec.data.samplers import PairPolicy, PairSampler
 from avrec.losses.bpr import BPR
 from avrec.losses.softmax import Softmax
@@ -69,6 +69,8 @@ CASES = {
 }
 STAGES = "two stages"
 MEDIA = "media"
+CASES["pool softmax, 64-true"] = Case(SharedPool(12), Softmax(), "64-true", SGD)
+CASES["hard softmax, 64-true"] = Case(HardNegatives(16, 3, 2), Softmax(), "64-true", SGD)
 CASES["adam, 64-true"] = Case(*OBJECTIVES["full softmax"], "64-true", torch.optim.Adam)
 
 

@@ -15,6 +15,7 @@ from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import TwoTower
 from avrec.training import calibration
 from avrec.training.calibration import (
+    NEVER,
     CalibrationGrid,
     FrontierPoint,
     choose,
@@ -53,7 +54,7 @@ def compare_with_evaluator(
     """Put every setting into the model and ask the evaluator."""
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     points = frontier(model, catalogue, without_test(dataset), dataset.cold_items, grid, block)
-    axes = (grid.kappas, grid.scales, grid.neighbour_weights, grid.smoothings, grid.offsets)
+    axes = (grid.kappas, grid.scales, grid.neighbour_weights, grid.smoothings, [*grid.offsets, NEVER])
     assert len({point.point for point in points}) == len(points) == math.prod(map(len, axes))
     assert {point.point.kappa for point in points} == set(grid.kappas)
     assert {point.point.neighbour_weight for point in points} == set(grid.neighbour_weights)
@@ -91,6 +92,25 @@ def test_the_operating_point_stays_as_it_was():
     assert model.item_tower.operating_point == before
     model.set_operating_point(OperatingPoint())
     assert frontier(model, catalogue, dataset, dataset.cold_items, GRID) == found
+
+
+def test_content_that_is_of_no_use_does_not_bury_the_ids():
+    """Every item has nearly the same content, so a cold item scores far above what any offset of the grid takes away."""
+    dataset, rng = random_world(80), np.random.default_rng(0)
+    noise = rng.standard_normal((dataset.num_items, 6)).astype(np.float32)
+    dataset = replace(dataset, features={"visual": Feature(noise, np.ones(dataset.num_items, np.bool_))})
+    model = make_model(dataset, "concatenation")
+    with torch.no_grad():
+        model.item_table.bias_N.copy_(torch.from_numpy(dataset.validation.item_counts))  # what ids know: the answer
+        model.item_tower.encoders["visual"].preprocess.mean_F.sub_(10.0)
+    catalogue = catalogue_features(dataset, model.item_tower.modalities)
+    grid = CalibrationGrid(kappas=(0.0,), neighbour_weights=(0.0,), smoothings=(0.0,), offsets=(-10.0, -1.0))
+    points = frontier(model, catalogue, dataset, dataset.cold_items, grid)
+    best, without = choose(points, "overall"), [point for point in points if point.point.cold_offset != NEVER]
+    metrics = evaluate(TwoTowerScorer(model, catalogue, "collaborative"), dataset, "validation", (20,)).metrics
+    assert best.point.cold_offset == NEVER
+    assert best.score == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-6)
+    assert best.score > 1.1 * max(point.score for point in without)
 
 
 def tied_world() -> tuple[Dataset, TwoTower]:

@@ -10,7 +10,7 @@ from avrec.core.dataset import Dataset, Feature
 from avrec.core.errors import ConfigError
 from avrec.core.ids import IdMap
 from avrec.core.interactions import Interactions
-from avrec.data.candidates import FullCatalogue, InBatch
+from avrec.data.candidates import Candidates, FullCatalogue, InBatch, SharedPool
 from avrec.data.samplers import PairSampler
 from avrec.losses.softmax import Softmax
 from avrec.models.item_tower import OperatingPoint
@@ -53,7 +53,7 @@ def module_of(
     return TwoTowerModule(double, catalogue, Softmax(), weights, adam(), lambda model: {}, allowed)
 
 
-def batch_of(dataset: Dataset, candidates: FullCatalogue | InBatch | None = None) -> TensorBatch:
+def batch_of(dataset: Dataset, candidates: Candidates | None = None) -> TensorBatch:
     sampler = PairSampler(dataset.train, candidates or FullCatalogue(), batch_size=16, seed=1)
     return TensorBatch.of(sampler.batch(0, 0), torch.float64)
 
@@ -139,26 +139,28 @@ class Naive:
 
     def loss(self, batch: TensorBatch, part: str, hidden: set[int] = frozenset()) -> float:
         """Mean loss over the rows; `hidden` are items whose ids the joint loss does not see."""
-        items, total = batch.candidate_idx_N.tolist(), 0.0
+        shared, total = batch.candidate_idx_N.tolist(), 0.0
+        log_q_of = dict(zip(shared, batch.log_q_N.tolist()[-len(shared) :], strict=True))
         counts = self.dataset.train.item_counts
         for user, positive in zip(batch.user_idx_B.tolist(), batch.positive_B.tolist(), strict=True):
             if part == "content" and positive in self.held_out:
                 continue
+            items = [positive, *(item for item in shared if item != positive)]
             ids, content = self.scores(user, positive, items)
             gate = np.array([0.0 if item in hidden else counts[item] / (counts[item] + KAPPA) for item in items])
             gate = np.where(np.isin(items, self.held_out), 1.0, gate)
             scores = {"id": ids, "content": content, "joint": gate * ids + (1 - gate) * content}[part]
             mass = 0.0
-            for item, score, log_q in zip(items, scores, batch.log_q_N.tolist(), strict=True):
+            for item, score in zip(items, scores, strict=True):
                 if item == positive:
                     own = math.exp(score)
                 elif item not in self.seen[user] and not (part == "content" and item in self.held_out):
-                    mass += math.exp(score - log_q)
+                    mass += math.exp(score - log_q_of[item])
             total -= math.log(own / (own + mass))
         return total / len(batch.user_idx_B)
 
 
-@pytest.mark.parametrize("candidates", [FullCatalogue(), InBatch()], ids=["full", "in-batch"])
+@pytest.mark.parametrize("candidates", [FullCatalogue(), InBatch(), SharedPool(9)], ids=["full", "in-batch", "pool"])
 @pytest.mark.parametrize("fusion", ["attention", "concatenation"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_each_loss_equals_a_naive_loop(fusion, candidates, tied):
@@ -200,12 +202,13 @@ def test_seen_items_and_items_that_were_never_trained_have_no_part_in_a_loss():
     assert rows[one] < 20
 
 
+@pytest.mark.parametrize("candidates", [FullCatalogue(), SharedPool(9)], ids=["full", "pool"])
 @pytest.mark.parametrize("fusion", ["attention", "concatenation"])
-def test_held_out_items_are_neither_row_column_nor_history_of_the_content_loss(fusion):
+def test_held_out_items_are_neither_row_column_nor_history_of_the_content_loss(fusion, candidates):
     dataset = tiny_world()
     model = randomise(make_model(dataset, fusion))
     model.set_operating_point(OperatingPoint(kappa=KAPPA))
-    batch = batch_of(dataset)
+    batch = batch_of(dataset, candidates)
     assert np.isin(batch.positive_B.numpy(), HELD_OUT).any()
     module = module_of(model, dataset, LossWeights(1.0, 1.0, 1.0, 0.0), HELD_OUT)
     naive = Naive(model, dataset, HELD_OUT)
@@ -253,6 +256,22 @@ def test_id_dropout_hides_each_item_from_all_users_of_the_batch(monkeypatch):
     monkeypatch.setattr(torch, "rand_like", lambda tensor: draw)
     hidden = set(batch.candidate_idx_N[draw < 0.4].tolist())
     assert 2 <= len(hidden) <= len(draw) - 2
+    module = module_of(model, dataset, LossWeights(0.0, 0.0, 1.0, id_dropout=0.4))
+    assert module.losses(batch)["joint"].item() == pytest.approx(
+        Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10
+    )
+
+
+def test_id_dropout_hides_an_item_in_the_pool_and_in_a_column_of_its_own_alike(monkeypatch):
+    dataset = tiny_world()
+    model = randomise(make_model(dataset))
+    model.set_operating_point(OperatingPoint(kappa=KAPPA))
+    batch = batch_of(dataset, SharedPool(9))
+    assert np.isin(batch.positive_B.numpy(), batch.candidate_idx_N.numpy()).any()
+    named = batch.places.items_R
+    draw = torch.rand(len(named), dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(torch, "rand_like", lambda tensor: draw)
+    hidden = set(named[draw < 0.4].tolist())
     module = module_of(model, dataset, LossWeights(0.0, 0.0, 1.0, id_dropout=0.4))
     assert module.losses(batch)["joint"].item() == pytest.approx(
         Naive(model, dataset).loss(batch, "joint", hidden), rel=1e-10

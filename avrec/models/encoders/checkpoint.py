@@ -44,7 +44,7 @@ def read_checkpoint(pretrained: str) -> Checkpoint:
         ConfigError: there is no such source, or it is no description of a model.
         MissingExtraError: a package is not installed.
     """
-    folder, revision = _locate(pretrained, _PLAIN_FILES)
+    folder, revision = locate(pretrained, _PLAIN_FILES)
     config = _read(folder, "config.json", pretrained)
     if not isinstance(config.get("model_type"), str):
         raise ConfigError(
@@ -75,7 +75,7 @@ def _read_processor(folder: Path, pretrained: str) -> dict[str, Any]:
     }  # computed; up to a megabyte of text
 
 
-def _locate(pretrained: str, patterns: list[str]) -> tuple[Path, str]:
+def locate(pretrained: str, patterns: list[str]) -> tuple[Path, str]:
     """The folder that holds a pretrained encoder, and its revision; files of the hub are fetched when they are not cached."""
     if pretrained.startswith(WHEEL):
         return wheels.folder_of(pretrained.removeprefix(WHEEL))
@@ -122,7 +122,7 @@ def load_model(
     """
     if not pretrained.startswith(WHEEL) and not Path(pretrained).expanduser().is_dir():
         pretrained = f"{pretrained.partition('@')[0]}@{revision}"
-    folder, _ = _locate(pretrained, [*_PLAIN_FILES, *_WEIGHT_FILES])
+    folder, _ = locate(pretrained, [*_PLAIN_FILES, *_WEIGHT_FILES])
     if not any(folder.glob("model*.safetensors")):
         raise ConfigError(
             f"pretrained: '{pretrained}' holds no model.safetensors; pickled weights are never loaded. "

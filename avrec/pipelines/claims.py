@@ -1,0 +1,59 @@
+"""What a run's folder says of the run that it belongs to, and how another run differs from that."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from avrec.core.errors import ConfigError
+from avrec.core.files import read_json
+from avrec.pipelines.train import AFTERWARDS, CLAIM_FILE, portable
+
+ANOTHER_SEED = ("seed",)
+
+
+def claimed(config: DictConfig) -> dict[str, Any]:
+    """The settings by which a training run claims its folder, without the seed: plain values as JSON holds them."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    kept = {
+        key: value
+        for key, value in portable({str(key): value for key, value in plain.items()}).items()
+        if key not in (*AFTERWARDS, *ANOTHER_SEED)
+    }
+    found: dict[str, Any] = json.loads(json.dumps(kept))
+    return found
+
+
+def check_claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that belongs to a run of other settings; one without a claim is free.
+
+    Raises:
+        ConfigError: it does; the message names what differs.
+    """
+    record = folder / CLAIM_FILE
+    if not record.is_file():
+        return
+    found = {key: value for key, value in read_json(record)["config"].items() if key not in ANOTHER_SEED}
+    changed = differences(found, settings)
+    if changed:
+        raise ConfigError(
+            f"run_dir: {folder} holds a run with another {', '.join(changed[:5])}. "
+            "Choose another run_dir, or repeat the old settings to go on with that study."
+        )
+
+
+def differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """The dotted keys at which two nested mappings differ.
+
+    >>> differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}})
+    ['a.c', 'd']
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            found
+            for name in sorted(one.keys() | other.keys())
+            for found in differences(one.get(name), other.get(name), f"{key}.{name}".strip("."))
+        ]
+    return [] if one == other else [key]
