@@ -84,7 +84,7 @@ def test_help_and_mistakes(avrec):
     answer = avrec("train", "--help").stdout
     assert answer.startswith("avrec train: ")
     assert "quickstart" in answer
-    assert avrec("train", "sede=3", code=2).stderr == "avrec train: sede: no such key; did you mean 'seed'?\n"
+    assert avrec("train", "seeed=3", code=2).stderr == "avrec train: seeed: no such key; did you mean 'seed'?\n"
 
 
 def test_the_line_from_another_folder(avrec, tmp_path):

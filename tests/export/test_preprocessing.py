@@ -46,6 +46,7 @@ def test_a_bundle_s_processors_take_what_its_clips_are(media_world: MediaWorld) 
     audio = transformers.AutoFeatureExtractor.from_pretrained(folder / "audio")
     video = transformers.AutoImageProcessor.from_pretrained(folder / "video")
     assert audio.sampling_rate == 16_000 and dict(video.size) == {"height": 24, "width": 32}
+    assert video.do_center_crop is False
     assert "mel_filters" not in (folder / "audio" / "preprocessor_config.json").read_text()
     clips = media_world.clips["video"].values[26:27, 0]
     graph = media_world.model.item_tower.encoders["video"].trunk.preprocess(torch.from_numpy(clips), torch.ones(1))
