@@ -8,9 +8,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from avrec.core.errors import ConfigError
 from avrec.core.files import read_json
-from avrec.pipelines.train import AFTERWARDS, CLAIM_FILE, portable
 
+CLAIM_FILE = "claim.json"
+# Keys that do not decide what is trained: a broken run may go on with others.
+AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media", "protocol")
 ANOTHER_SEED = ("seed",)
+
+
+def portable(plain: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what belongs to one machine: folders, and where the data were read."""
+    kept = {
+        key: value
+        for key, value in plain.items()
+        if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt", "media")
+    }
+    data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
+    return kept | {"data": data}
 
 
 def claimed(config: DictConfig) -> dict[str, Any]:

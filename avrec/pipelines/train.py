@@ -24,6 +24,7 @@ from avrec.core.files import read_json, write_json
 from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import PairSampler
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.pipelines.claims import AFTERWARDS, CLAIM_FILE, differences, portable
 from avrec.pipelines.evaluate import chosen_protocol, evaluate_model_file
 from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
@@ -37,9 +38,6 @@ from avrec.training.stages import Stage, StageContext, boundaries
 from avrec.training.validation import Validator, pseudo_cold_items
 
 MODEL_FILE = "model.pt"
-CLAIM_FILE = "claim.json"
-# Keys that do not decide what is trained: a broken run may go on with others.
-AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media", "protocol")
 
 
 @dataclass(frozen=True)
@@ -125,17 +123,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def portable(plain: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what belongs to one machine: folders, and where the data were read."""
-    kept = {
-        key: value
-        for key, value in plain.items()
-        if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt", "media")
-    }
-    data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
-    return kept | {"data": data}
-
-
 @rank_zero_only
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
     """Mark the folder as this run's; a run that was broken off goes on there, another run may not.
@@ -147,7 +134,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
     identity = {"format_version": 1} | identity
     if record.is_file():
         found = read_json(record)
-        changed = _differences(found, json.loads(json.dumps(identity)))
+        changed = differences(found, json.loads(json.dumps(identity)))
         if changed:
             raise ConfigError(
                 f"run_dir: {folder} holds a run with another {', '.join(changed[:5])}. "
@@ -155,18 +142,6 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
             )
     else:
         write_json(record, identity)
-
-
-def _differences(one: Any, other: Any, key: str = "") -> list[str]:
-    """The keys at which two nested mappings differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        names = sorted(one.keys() | other.keys())
-        return [
-            found
-            for name in names
-            for found in _differences(one.get(name), other.get(name), f"{key}.{name}".strip("."))
-        ]
-    return [] if one == other else [key]
 
 
 @rank_zero_only

@@ -68,15 +68,16 @@ class Served:
         bundle = Bundle.open(folder, verify=False)
         item_ids = bundle.items.array.to_pylist()
         order = tie_order(bundle.items)
+        recommender = Recommender(bundle)
         served = cls(
             bundle=bundle,
             version=sha256_file(folder / MANIFEST)[:12],
-            recommender=Recommender(bundle),
+            recommender=recommender,
             items=dict(zip(item_ids, range(len(item_ids)), strict=True)),
             users=dict(zip(bundle.users.array.to_pylist(), range(len(bundle.users)), strict=True)),
             item_ids=item_ids,
             popularity=Popularity.of(bundle.evidence, order),
-            spaces=Spaces(bundle, order),
+            spaces=Spaces(bundle, order, recommender.index),
             display=Display.read(folder),
         )
         served.recommender.user_vectors(_somebody())

@@ -12,6 +12,7 @@ from avrec.bundle.likeness import Likeness
 from avrec.bundle.reader import Bundle
 from avrec.core.arrays import Bool, Float32, Int64
 from avrec.retrieval.exact import top_k
+from avrec.retrieval.index import Index
 
 Mode = Literal["hybrid", "content", "collaborative"]
 Hidden = tuple[Int64, Int64]  # indptr (B + 1,), item_idx (E,)
@@ -27,12 +28,14 @@ class Space:
         rows: (n,) item_idx of each row, rising.
         position: (N,) row of each item, -1 where this space does not hold it.
         tie_order: (n,) of items with equal scores the smaller comes first.
+        index: the bundle's own, over this table; every item is looked at when None.
     """
 
     table: Float32
     rows: Int64
     position: Int64
     tie_order: Int64
+    index: Index | None = None
 
     def search(self, vectors_BW: Float32, k: int, hidden: Hidden, only: Int64 | None) -> tuple[Int64, Float32]:
         """item_idx (B, k) and scores (B, k), best first; -1 and -inf where fewer items may be shown.
@@ -52,7 +55,10 @@ class Space:
             held = self.position[only]
             allowed[held[held >= 0]] = True
         seen = (hidden[0], self.position[hidden[1]])  # -1, an item that is not held, is no column of the table
-        position, scores = top_k(vectors_BW, self.table, k, seen, allowed, self.tie_order)
+        if self.index is None:
+            position, scores = top_k(vectors_BW, self.table, k, seen, allowed, self.tie_order)
+        else:
+            position, scores = self.index.search(vectors_BW, k, seen, allowed)
         return np.where(position < 0, -1, self.rows[position]), scores
 
 
@@ -67,10 +73,12 @@ class Spaces:
     Args:
         bundle: an opened one.
         tie_order: (N,) of its items.
+        index: the bundle's, for `hybrid` lists of users.
     """
 
-    def __init__(self, bundle: Bundle, tie_order: Int64) -> None:
+    def __init__(self, bundle: Bundle, tie_order: Int64, index: Index | None = None) -> None:
         self._bundle = bundle
+        self._index = index
         self._tie_order = tie_order
         self._id_dim = bundle.manifest.dims.id_dim
         self._for_users: dict[Mode, Space] = {}
@@ -140,7 +148,7 @@ class Spaces:
         bundle = self._bundle
         if mode == "hybrid":
             every = np.arange(len(self._tie_order))
-            return Space(bundle.item_vectors, every, every, self._tie_order)
+            return Space(bundle.item_vectors, every, every, self._tie_order, self._index)
         if mode == "content":
             return self._restricted(bundle.content_vectors, self.informative["content"])
         bias_N1 = bundle.item_vectors[:, self._id_dim : self._id_dim + 1]

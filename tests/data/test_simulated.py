@@ -91,6 +91,10 @@ def test_content_finds_cold_items_and_popularity_does_not(source, dataset):
     assert found["oracle"] > found["content"] > 2 * max(found["popularity"], found["shuffled"]), found
 
 
+def test_the_truth_is_no_field_that_a_model_could_read(dataset):
+    assert not [name for name in (*dataset.item_fields, *dataset.user_fields) if name.startswith("true_")]
+
+
 def test_ears_follow_the_sound(source, dataset):
     follows = dataset.user_table["true_follows"].to_pylist()
     truth = {sense: np.asarray(dataset.item_table[f"true_{sense}_class"]) for sense in ("audio", "visual")}

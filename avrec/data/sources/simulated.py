@@ -79,6 +79,7 @@ class SimulatedSource:
                 modality: (item_ids.filter(pa.array(present)), values[present])
                 for modality, (values, present) in self._features().items()
             },
+            field_kinds=dict.fromkeys(("true_audio_class", "true_visual_class", "true_follows"), "ignore"),
             origin={"generator": "avrec.data.sources.simulated", "seed": self.seed},
         )
 
