@@ -167,7 +167,7 @@ def test_why_adds_up_for_newcomers(newcomers: Asker) -> None:
 def test_interests_are_listed_with_counts(newcomers: Asker, tastes: Served) -> None:
     listed = newcomers.get("/interests").json
     assert [(one["name"], one["num_items"]) for one in listed["interests"]] == [("calm", 11), ("loud", 10)]
-    assert [one["num_users"] for one in listed["interests"]] == [10.0, 10.0]
+    assert [one["weight_in_users"] for one in listed["interests"]] == [10.0, 10.0]
     assert listed["total"] == 2 and listed["bundle"] == tastes.version
 
 

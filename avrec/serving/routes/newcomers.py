@@ -21,7 +21,7 @@ class Interest(BaseModel):
 
     name: str
     num_items: int = Field(description="Items that carry it.")
-    num_users: float = Field(description="How much of the users' histories it makes up, in whole users.")
+    weight_in_users: float = Field(description="How much of the users' histories it makes up, in whole users.")
 
 
 class Interests(BaseModel):
@@ -112,7 +112,7 @@ def _interests(tables: NewcomerTables, prefix: str, limit: int, version: str) ->
     names, sizes = tables.tag_names, tables.newcomers.tag_size
     places = [place for place in tables.offered_tags.tolist() if names[place].startswith(prefix)]
     shown = [
-        Interest(name=printable(names[place]), num_items=int(tables.tag_items[place]), num_users=float(sizes[place]))
+        Interest(name=printable(names[place]), num_items=int(tables.tag_items[place]), weight_in_users=float(sizes[place]))
         for place in places[:limit]
     ]
     return Interests(interests=shown, total=len(places), bundle=version)
