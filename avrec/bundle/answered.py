@@ -56,8 +56,9 @@ def answered(
     num_events = np.diff(query.indptr) if informed is None else np.diff(query.indptr) * informed
     vectors = user_vectors(query)
     how = np.where(known, HOW.index("known user"), HOW.index("history"))
-    if told is None and num_events.all():  # the usual question, which must not pay for the others
-        return Answered(vectors, how)
+    asked, stated = query.user_idx[known], tables.told.interests.indptr
+    if told is None and num_events.all() and not (stated[asked + 1] > stated[asked]).any():
+        return Answered(vectors, how)  # the usual question, which must not pay for the others
     stored = tables.told.taken(query.user_idx)
     told = stored if told is None else told.joined(stored)
     rows = np.flatnonzero((num_events == 0) | (told.interests.row_counts > 0))

@@ -169,6 +169,8 @@ def _schema() -> pa.Schema:
 
 def _claim(recommender: Recommender, wish: Wish) -> dict[str, Any]:
     """What two calls must agree on to write one file."""
+    reranking = wish.reranking if wish.reranking is not None and wish.reranking.changes else None
+    held = min(max(wish.k, reranking.pool if reranking else 1), len(recommender.bundle.items))  # candidates of a user
     allowed = None if wish.allowed is None else hashlib.sha256(np.packbits(wish.allowed).tobytes()).hexdigest()
     return {
         "format_version": FORMAT_VERSION,
@@ -177,8 +179,8 @@ def _claim(recommender: Recommender, wish: Wish) -> dict[str, Any]:
         "k": wish.k,
         "exclude_seen": wish.exclude_seen,
         "allowed": allowed,
-        "rerank": None if wish.reranking is None or not wish.reranking.changes else asdict(wish.reranking),
-        "users_per_part": max(1, min(ROWS_PER_PART // max(wish.k, 1), MAX_USERS_PER_PART)),
+        "rerank": None if reranking is None else asdict(reranking),
+        "users_per_part": max(1, min(ROWS_PER_PART // max(held, 1), MAX_USERS_PER_PART)),
     }
 
 

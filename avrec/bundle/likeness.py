@@ -4,7 +4,8 @@ Axes: N items, W width of a table.
 """
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
 
@@ -58,7 +59,19 @@ class Likeness:
     def __init__(self, bundle: Bundle, order: Int64 | None = None) -> None:
         self._bundle = bundle
         self._given_order = order
-        self.way = cache(self._make)
+        self._made: dict[str, Way] = {}
+        self._lock = Lock()
+
+    def way(self, by: str) -> Way:
+        """The table of one way, made once, whoever asks at the same time.
+
+        Raises:
+            ConfigError: the bundle cannot answer in this way.
+        """
+        with self._lock:
+            if by not in self._made:
+                self._made[by] = self._make(by)
+            return self._made[by]
 
     @property
     def names(self) -> tuple[str, ...]:

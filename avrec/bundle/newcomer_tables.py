@@ -89,9 +89,11 @@ class NewcomerTables:
         Args:
             item_idx: (E,) the items of one history.
         """
-        nobody = np.zeros(len(item_idx), np.int64)
-        history = Interactions.from_events(nobody, item_idx, 1, self.item_tags.num_rows)
-        profile = tag_profiles(history, self.item_tags)
+        if not len(item_idx):
+            return {}
+        items, place = np.unique(item_idx, return_inverse=True)  # the tags of these alone, not of the whole catalogue
+        history = Interactions.from_events(np.zeros(len(place), np.int64), place, 1, len(items))
+        profile = tag_profiles(history, self.item_tags.taken(items))
         order = np.argsort(-profile.weight, kind="stable")
         return {
             self.tag_names[tag]: float(profile.weight[place])
@@ -191,7 +193,7 @@ def _rows(path: Path, row: tuple[str, int], column: tuple[str, int]) -> SparseRo
 def _tags(path: Path) -> tuple[IdMap, Float32]:
     table = read_table(path, ["tag", "users"])
     try:
-        return IdMap(table["tag"]), _numbers(path, table, "users", np.float32)
+        return IdMap(table["tag"]), _sizes(path, table)
     except (DataError, pa.ArrowException) as error:
         raise ArtefactError(f"{path}: column 'tag': {error} {AGAIN}") from error
 
@@ -216,7 +218,14 @@ def _groups(path: Path) -> tuple[FieldGroups, Float32]:
     groups = FieldGroups(
         tuple(table["field"].to_pylist()), tuple(table["value"].to_pylist()), tuple(low.tolist()), tuple(high.tolist())
     )
-    return groups, _numbers(path, table, "users", np.float32)
+    return groups, _sizes(path, table)
+
+
+def _sizes(path: Path, table: pa.Table) -> Float32:
+    found = _numbers(path, table, "users", np.float32)
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ArtefactError(f"{path}: column 'users' holds no number of users. {AGAIN}")
+    return found
 
 
 def _numbers(path: Path, table: pa.Table, name: str, kind: type) -> np.ndarray:

@@ -76,6 +76,8 @@ def _failed(bundle: Bundle, checks: Sequence[Check]) -> list[str]:
             check(bundle)
         except AvrecError as error:
             problems.append(str(error))
+        except Exception as error:  # a file that no check foresaw is a problem of the bundle, not of the reader
+            problems.append(f"{bundle.folder}: {type(error).__name__}: {error}. Export the bundle again.")
     return problems
 
 

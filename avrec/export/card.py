@@ -17,7 +17,7 @@ recommender.for_histories([["an item's id", "another"]], k=20)
 ```"""
 
 _UPLOADS = """
-New uploads, by files of which each is decoded in a process of its own (`pip install 'avrec[decode,serve]'`):
+New uploads, by files of which each is decoded in a process of its own (`pip install 'avrec[decode,{extras}]'`):
 
 ```python
 found = recommender.embed_files({paths}, media_root="a folder")
@@ -28,7 +28,8 @@ found.item_vectors, found.problems
 _LIMITS = """- Scores rank items for one user; they are not probabilities and do not compare between users.
 - It learned who consumed what. It does not know whether they liked it, and it repeats the biases of its log.
 - A user of whom nothing is known gets the same list as every other such user.
-- The folder holds the users' histories: keep it as carefully as the log it was made from."""
+- The folder holds the users' histories, some of them as examples, and what users without one told (interests, friends, fields): keep it as carefully
+  as the log it was made from."""
 
 
 def model_card(manifest: Manifest, parity: ParityReport, parts: Parts | None) -> str:
@@ -43,6 +44,7 @@ def model_card(manifest: Manifest, parity: ParityReport, parts: Parts | None) ->
     point = ", ".join(f"{name} {value:.6g}" for name, value in manifest.operating_point.items())
     modalities = ", ".join(f"{_plain(name)} ({_form(manifest, name)})" for name in manifest.modalities)
     paths = "{" + ", ".join(f'"{_plain(name)}": ["a file below it"]' for name in manifest.media) + "}"
+    extras = "serve" if parts is None or parts.recall["kind"] == "exact" else "index,serve"
     lists = ", ".join(f"{backend} {count}" for backend, count in parity.equal_lists.items())
     return f"""# A two-tower recommender for {_plain(manifest.data_name)}
 
@@ -64,10 +66,10 @@ defines all three.
 
 {_search(parts) if parts else ""}
 ## How to load it
-Without PyTorch, after `pip install 'avrec[serve]'`:
+Without PyTorch, after `pip install 'avrec[{extras}]'`:
 
 {_LOAD}
-{_UPLOADS.replace("{paths}", paths) if manifest.media else ""}
+{_UPLOADS.replace("{paths}", paths).replace("{extras}", extras) if manifest.media else ""}
 ## Limits
 {_LIMITS}
 """

@@ -60,7 +60,7 @@ def run(config: DictConfig) -> list[Recommendation]:
 
 def _check_asked(config: DictConfig, bundle: Bundle) -> None:
     given = [name for name in ASKED if config[name] is not None]
-    known = bundle.users.ids([0])[0]
+    known = bundle.users.ids([0])[0] if len(bundle.users) else "ID"
     told = [name for name in TOLD if config[name] is not None]
     if told and set(given) - {"history"}:
         raise ConfigError(f"{told[0]} tells of somebody new: beside it only history can be given; found {given}.")
@@ -72,6 +72,10 @@ def _check_asked(config: DictConfig, bundle: Bundle) -> None:
         )
     if config.by is not None and config.item is None:
         raise ConfigError(f"by={config.by} says how items are alike; it needs item=ID.")
+    if config.item is not None and instantiate(config.rerank).changes:
+        raise ConfigError("rerank puts the lists of users in another order; with item=ID leave it out.")
+    if config.item is not None and not config.exclude_seen:
+        raise ConfigError("exclude_seen is of users' histories; with item=ID leave it out.")
     if config.users is not None and (config.users != "all" or config.out is None):
         raise ConfigError("users=all writes the lists of everybody, and needs out=FILE.parquet.")
     if config.out is not None and config.users is None:

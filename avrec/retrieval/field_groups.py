@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class FieldGroups:
 
     @classmethod
     def of(cls, fields: Mapping[str, Field]) -> "FieldGroups":
-        """A group for each name, and for numbers at most five bands with as many users each.
+        """A group for each name that several users share, and for numbers at most five bands with as many users each.
 
         Args:
             fields: of users. One with more than `MAX_VALUES` names is left out, and so is one that nobody has.
@@ -46,7 +47,9 @@ class FieldGroups:
             column = fields[name]
             if isinstance(column, CategoryField):
                 names: list[str] = column.names.array.to_pylist()
-                rows += [(name, one, math.nan, math.nan) for one in names if len(names) <= MAX_VALUES]
+                counts = np.bincount(column.code[column.code >= 0], minlength=len(names)).tolist()
+                shared = [one for one, count in zip(names, counts, strict=True) if count > 1]
+                rows += [(name, one, math.nan, math.nan) for one in shared if len(names) <= MAX_VALUES]
             else:
                 edges = _edges(column.values[column.present])
                 rows += [(name, None, low, high) for low, high in itertools.pairwise(edges)]
@@ -86,13 +89,25 @@ class FieldGroups:
         return SparseRows.from_entries(np.concatenate(users), np.concatenate(groups), num_users, len(self))
 
     def find(self, name: str, value: str | float) -> int:
-        """The group of a value; -1 where there is none."""
-        for group in (group for group, owner in enumerate(self.field) if owner == name):
-            shared = self.value[group]
-            number = _number(value) if shared is None else math.nan
-            if (shared is not None and str(value) == shared) or self.low[group] <= number < self.high[group]:
-                return group
-        return -1
+        """The group of a value; -1 where there is none. A whole number is the name `3`, not `3.0`."""
+        names, bands = self._places
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if (name, text) in names:
+            return names[name, text]
+        number = _number(value)
+        return next((group for group in bands.get(name, ()) if self.low[group] <= number < self.high[group]), -1)
+
+    @cached_property
+    def _places(self) -> tuple[dict[tuple[str, str], int], dict[str, list[int]]]:
+        """The groups of names by field and name, and those of bands by field."""
+        names: dict[tuple[str, str], int] = {}
+        bands: dict[str, list[int]] = {}
+        for group, (owner, shared) in enumerate(zip(self.field, self.value, strict=True)):
+            if shared is None:
+                bands.setdefault(owner, []).append(group)
+            else:
+                names.setdefault((owner, shared), group)
+        return names, bands
 
 
 def _edges(values: Float64) -> list[float]:

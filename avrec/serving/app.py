@@ -14,7 +14,8 @@ from avrec.serving.served import Served
 from avrec.serving.settings import ServerSettings
 
 DESCRIPTION = """Recommendations from a bundle. Every answer says from what it was given (`answered_by`) and by which bundle;
-every refusal is a status of 400 to 499 with a sentence in `error`."""
+every refusal is a status of 400 to 499 with a sentence in `error`, except for a `Range` of `/media` that cannot be served
+(400 or 416, plain text)."""
 
 
 def create_app(settings: ServerSettings, served: Served) -> FastAPI:

@@ -223,6 +223,6 @@ class SwapAnswer(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Every answer with a status of 400 or more."""
+    """Every answer with a status of 400 or more, but for a `Range` of `/media` that cannot be served (plain text)."""
 
     error: str

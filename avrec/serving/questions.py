@@ -100,6 +100,7 @@ def _direction(served: Served, by: str, item: str, item_idx: int) -> Float32:
     way = likeness.way(by)
     if not way.known_N[item_idx]:
         raise RefusedError(422, f"by: item {item!r} has {likeness.lacking(by)}; ask in another way.")
+    served.spaces.way(likeness, by)  # here, not in the thread that ranks for everybody
     direction: Float32 = way.direction_NW[item_idx]
     return direction
 

@@ -69,6 +69,7 @@ class Served:
         item_ids = bundle.items.array.to_pylist()
         order = tie_order(bundle.items)
         recommender = Recommender(bundle)
+        _ = recommender.likeness  # made here: several threads may ask for it first
         served = cls(
             bundle=bundle,
             version=sha256_file(folder / MANIFEST)[:12],

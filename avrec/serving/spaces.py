@@ -4,6 +4,7 @@ Axes: N items, n items of one space, W its width, D embedding of the ids, C cont
 """
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -84,6 +85,7 @@ class Spaces:
         self._for_users: dict[Mode, Space] = {}
         self._alike: dict[Mode, Space] = {}
         self._ways: dict[str, Space] = {}
+        self._lock = Lock()
         ids_ND = bundle.history_vectors[:, : self._id_dim]
         has_id_N: Bool = np.any(ids_ND, axis=1)
         has_content_N: Bool = np.any(bundle.content_vectors, axis=1)
@@ -122,10 +124,11 @@ class Spaces:
 
     def way(self, likeness: Likeness, name: str) -> Space:
         """Multiplied with the directions of one way of likeness."""
-        if name not in self._ways:
-            way = likeness.way(name)
-            self._ways[name] = self._restricted(way.table_NW, way.known_N)
-        return self._ways[name]
+        with self._lock:
+            if name not in self._ways:
+                way = likeness.way(name)
+                self._ways[name] = self._restricted(way.table_NW, way.known_N)
+            return self._ways[name]
 
     def held(self, mode: Mode) -> Bool:
         """(N,) the items of `alike`: those that the mode knows something of."""

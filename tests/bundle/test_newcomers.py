@@ -131,6 +131,26 @@ def test_a_history_and_interests_count_together(served: Recommender) -> None:
     assert mixed.how == "history" and "item 12" not in mixed.item_ids
 
 
+def test_an_answer_does_not_depend_on_who_else_asks(served: Recommender) -> None:
+    """User 20 told interests and has no stored history; here he comes with one."""
+    bundle = served.bundle
+    alone = UserQuery.of_users(np.array([20]), bundle.history)
+    one = np.ones(1, np.float32)
+    alone = UserQuery(alone.user_idx, np.array([0, 1]), np.array([12]), one, 0 * one)
+    together = UserQuery(np.array([20, 23]), np.array([0, 1, 1]), np.array([12]), one, 0 * one)
+    first, both = served.answered(alone), served.answered(together)
+    np.testing.assert_array_equal(first.vectors[0], both.vectors[0])
+    assert first.how[0] == both.how[0]
+
+
+def test_a_profile_looks_at_the_history_s_own_items(served: Recommender) -> None:
+    tables = served.bundle.newcomers
+    assert tables.profile(np.zeros(0, np.int64)) == {}
+    whole = tables.profile(np.arange(tables.item_tags.num_rows))
+    again = tables.profile(np.repeat(np.arange(tables.item_tags.num_rows), 2))
+    assert whole and whole == pytest.approx(again) and sum(whole.values()) == pytest.approx(1)
+
+
 def test_scores_are_those_of_pytorch(world: World, served: Recommender) -> None:
     tables, vectors = served.bundle.newcomers, world.scorer.item_vectors
     answer = served.for_strangers([Stranger(interests=["calm"])], 26)[0]
@@ -222,6 +242,8 @@ def changed(path: Path, name: str, values: list[object], kind: pa.DataType | Non
         ("told_interests.parquet", "weight", float("nan"), r"column 'weight' holds a number that is not positive"),
         ("told_groups.parquet", "weight", 0.0, r"column 'weight' holds a number that is not positive"),
         ("groups.parquet", "users", None, r"groups\.parquet: column 'users' is float, 1 null; expected float32"),
+        ("groups.parquet", "users", float("nan"), r"groups\.parquet: column 'users' holds no number of users"),
+        ("tags.parquet", "users", -1.0, r"tags\.parquet: column 'users' holds no number of users"),
         ("groups.parquet", "field", None, r"'field' and 'value' are not texts"),
         ("tags.parquet", "tag", None, r"tags\.parquet: column 'tag': 1 ids are null"),
         ("tags.parquet", "tag", "loud", r"tags\.parquet: column 'tag': 1 ids occur more than once"),

@@ -72,6 +72,11 @@ def test_everybodys_lists(ask, console):
         (["users=all"], "users=all writes the lists of everybody, and needs out=FILE.parquet."),
         (["users=some", "out=a.parquet"], "users=all writes the lists of everybody, and needs out=FILE.parquet."),
         (["user=1", "out=a.parquet"], "out=a.parquet is written for users=all; other answers are printed."),
+        (
+            ["item=clip-01", "rerank.mmr_lambda=0.5"],
+            "rerank puts the lists of users in another order; with item=ID leave it out.",
+        ),
+        (["item=clip-01", "exclude_seen=false"], "exclude_seen is of users' histories; with item=ID leave it out."),
         (["user=1", "by=sound"], "by=sound says how items are alike; it needs item=ID."),
         (["item=1", "users=all", "out=a.parquet"], "found ['item', 'users']."),
         (["user=1", "rerank.mmr_lambda=2"], "mmr_lambda is 2; expected a number from 0 to 1."),

@@ -217,6 +217,10 @@ def test_few_values_are_bands_of_their_own_and_names_of_people_are_left_out() ->
     flag = NumericField(np.array([0.0, 0, 0, 1, 1]), np.ones(5, np.bool_))
     nobody = NumericField(np.zeros(5), np.zeros(5, np.bool_))
     nick = CategoryField(np.zeros(5, np.int64), IdMap([str(one) for one in range(MAX_VALUES + 1)]))
+    level = CategoryField(np.array([0, 0, 1, 1, 2]), IdMap(["1", "2", "3"]))  # one user alone has 3: that names him
+    alone = FieldGroups.of({"level": level})
+    assert alone.value == ("1", "2") and alone.find("level", 2.0) == alone.find("level", 2) == 1
+    assert alone.find("level", "3") == -1 and alone.members({"level": level}, 5).row_counts.tolist() == [1, 1, 1, 1, 0]
     groups = FieldGroups.of({"flag": flag, "nick": nick, "none": nobody})
     assert groups.names == ("flag",) and groups.find("flag", 0) == 0 and groups.find("flag", 1) == 1
     assert len(FieldGroups.of({})) == 0 and FieldGroups().members({}, 3).row_counts.tolist() == [0, 0, 0]

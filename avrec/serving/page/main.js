@@ -37,8 +37,8 @@ async function load() {
       ask("/recommend", { ...asked, k: Math.min(LISTED, about.num_items), explain: true }, mine.signal),
       asked.user === undefined ? null : pastOf(asked.user, mine.signal),
     ]);
-    await loadCards([...answer.items.map(({ item }) => item), ...(past?.items ?? [])], mine.signal);
     if (answer.bundle !== about.bundle) await meet(); // another bundle was swapped in
+    await loadCards([...answer.items.map(({ item }) => item), ...(past?.items ?? [])], mine.signal);
     banners(sentencesOf(answer, past));
     fill(shelves, answer, past);
     say(`${plural(answer.items.length, "recommendation", "recommendations")} for ${asked.user ?? "someone new"}.`);
@@ -109,6 +109,7 @@ function refocus(shelves, before) {
 /** What the bundle in force holds and can do. */
 async function meet() {
   about = await ask("/about");
+  if (cardsOf !== about.bundle) cards.clear();
   byId("about").textContent = `${about.data_name} · ${plural(about.num_items, "item", "items")} · ${plural(about.num_users, "user", "users")}`;
   describeUpload();
   await loadInterests();

@@ -11,8 +11,10 @@ async function loadCards(items, signal) {
   for (let start = 0; start < absent.length; start += MAX_ASKED) {
     const answer = await ask("/cards", { items: absent.slice(start, start + MAX_ASKED) }, signal);
     if (cardsOf !== answer.bundle) {
-      cards.clear(); // another bundle was swapped in
+      const swapped = cardsOf !== null;
+      cards.clear();
       cardsOf = answer.bundle;
+      if (swapped) return loadCards(items, signal); // what stood here was of another bundle
     }
     for (const card of answer.cards) cards.set(card.item, card);
   }

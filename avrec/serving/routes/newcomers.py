@@ -112,7 +112,9 @@ def _interests(tables: NewcomerTables, prefix: str, limit: int, version: str) ->
     names, sizes = tables.tag_names, tables.newcomers.tag_size
     places = [place for place in tables.offered_tags.tolist() if names[place].startswith(prefix)]
     shown = [
-        Interest(name=printable(names[place]), num_items=int(tables.tag_items[place]), weight_in_users=float(sizes[place]))
+        Interest(
+            name=printable(names[place]), num_items=int(tables.tag_items[place]), weight_in_users=float(sizes[place])
+        )
         for place in places[:limit]
     ]
     return Interests(interests=shown, total=len(places), bundle=version)

@@ -41,6 +41,8 @@ async def recommend_batch(asked: BatchRequest, request: Request) -> BatchAnswer:
 async def similar(asked: SimilarRequest, request: Request) -> Answer:
     """More like this item, by the cosine of its content, of its id vector, or the mean of both; or in the way that `by` names."""
     desk = Desk.at(request)
-    # the first question of a way makes its table, which takes a while
-    question = await asyncio.to_thread(question_of_item, desk.served, asked)
+    if asked.by is None:
+        question = question_of_item(desk.served, asked)
+    else:  # the first question of a way makes its table, which takes a while
+        question = await asyncio.to_thread(question_of_item, desk.served, asked)
     return await desk.answer(question, asked.budget_ms, request.state.arrived)
