@@ -21,7 +21,7 @@ from avrec.models.item_tower import ItemTower, OperatingPoint
 from avrec.models.two_tower import TwoTower
 from avrec.training.checkpoints import load_tensors
 
-FORMAT_VERSION = 2  # 2: media encoders with their checkpoints
+FORMAT_VERSION = 3  # 3: side information, what friends lend; 2: media encoders with their checkpoints
 
 # The keys of a configuration that describe the model; they travel inside the model file.
 MODEL_KEYS = (

@@ -39,11 +39,16 @@ def write_control(source: Path, folder: Path, control: Control, seed: int) -> Pa
         The folder.
 
     Raises:
-        DataError: there are no vectors to draw anew.
+        DataError: there are no vectors to draw anew, or the folder holds another control.
     """
-    if (folder / MANIFEST).is_file():
-        return folder
     manifest: dict[str, Any] = read_json(source / MANIFEST)
+    about = {"control": control, "seed": seed, "of": manifest["content_hash"]}
+    if (folder / MANIFEST).is_file():
+        if read_json(folder / MANIFEST).get("control") != about:
+            raise DataError(
+                [f"{folder}: is the control of another data set or seed. Delete it, or choose another folder."]
+            )
+        return folder
     tables = {name: read_table(source / table_file(name)) for name in manifest["tables"]}
     features = {name: read_npy(source / feature_file(name), ndim=2) for name in manifest["features"]}
     if control == "permuted":
@@ -60,7 +65,6 @@ def write_control(source: Path, folder: Path, control: Control, seed: int) -> Pa
             for name, values in sorted(features.items())
         }
     finished = Finished(tables, features, manifest["counts"], manifest.get("media", {}), tuple(manifest["warnings"]))
-    about = {"control": control, "seed": seed, "of": manifest["content_hash"]}
     write(finished, {**manifest, "control": about}, folder)
     return folder
 

@@ -43,7 +43,7 @@ class NewUserRow:
     Attributes:
         recall: by name, such as `recall@20`.
         popularity: of the same users, shown what most people met.
-        answered_by: users by what they were answered from.
+        answered_by: users by what they were answered from; in `0-3` summed over its rows, so each counts four times.
     """
 
     recall: Mapping[str, float]

@@ -58,7 +58,11 @@ class InfoNCE(nn.Module):
         Returns:
             (B,) non-negative.
         """
-        logits_BN = self.log_scale.clamp(max=math.log(MAX_SCALE)).exp() * scores_BN
+        with (
+            torch.no_grad()
+        ):  # the parameter itself, as Radford et al. do: beyond a bound in the graph no gradient leads back
+            self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        logits_BN = self.log_scale.exp() * scores_BN
         by_item_B: Tensor = self.by_item(logits_BN, target_BN, valid_BN, log_q_N)
         column_B = target_BN.int().argmax(dim=1)
         own_BB = torch.eye(len(scores_BN), dtype=torch.bool, device=scores_BN.device)

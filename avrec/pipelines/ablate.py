@@ -60,7 +60,8 @@ def run(config: DictConfig) -> StudyResult:
     folder = Path(config.run_dir)
     study = Study(config, folder, prepared, dataset.content_hash, world, line, plan, seeds, parts)
     for variant, seed in study.runs:
-        check_claim(study.run_folder(variant, seed), dict(variant.settings))
+        data_hash = None if variant.control else dataset.content_hash
+        check_claim(study.run_folder(variant, seed), dict(variant.settings), data_hash)
     _announce(study, dataset)
     with file_lock(folder / LOCK_FILE, wait=False) as held:
         if not held:

@@ -113,6 +113,8 @@ def _problem(one: Template, world: World) -> str | None:
         return f"{NEEDS[one.needs]}."
     if "modalities=[]" in one.words and len(world.modalities) == 1 and len(one.words) == 1:
         return "the model has no other modality; see 'ids-alone'."
+    if len(world.modalities) == 1 and one.words == (f"modalities=[{quoted(world.modalities[0])}]",):
+        return "the model has no other modality, so it is the reference."
     unfinished = [name for name in world.modalities if name not in world.finished]
     if "control=random" in one.words and unfinished:
         return f"{', '.join(unfinished)} is not made of finished vectors, which alone can be drawn anew."

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from avrec import __version__
 from avrec.core.errors import ConfigError
 from avrec.core.files import read_json
 
@@ -39,8 +40,13 @@ def claimed(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def check_claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder that belongs to a run of other settings; one without a claim is free.
+def check_claim(folder: Path, settings: dict[str, Any], data_hash: str | None = None) -> None:
+    """Refuse a folder that belongs to a run of other settings, data or code; one without a claim is free.
+
+    Args:
+        folder: of the run.
+        settings: what `claimed` gives.
+        data_hash: of the data set; any when None.
 
     Raises:
         ConfigError: it does; the message names what differs.
@@ -48,8 +54,11 @@ def check_claim(folder: Path, settings: dict[str, Any]) -> None:
     record = folder / CLAIM_FILE
     if not record.is_file():
         return
-    found = {key: value for key, value in read_json(record)["config"].items() if key not in ANOTHER_SEED}
+    claim = read_json(record)
+    found = {key: value for key, value in claim["config"].items() if key not in ANOTHER_SEED}
     changed = differences(found, settings)
+    changed += ["code_version"] * (claim["code_version"] != __version__)
+    changed += ["data_hash"] * (data_hash is not None and claim["data_hash"] != data_hash)
     if changed:
         raise ConfigError(
             f"run_dir: {folder} holds a run with another {', '.join(changed[:5])}. "

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -79,8 +80,18 @@ def run(config: DictConfig) -> dict[str, float]:
     found = load(config.ckpt, config.calibration)
     dataset = side_of_model(config, found, dataset_of_checkpoint(config, found.data_hash))
     chosen_protocol(config, dataset, prepared_of(config, Path(config.ckpt)))  # before any media are read
+    _check_reranking(config, found)
     dataset = with_steps(dataset, found.model, media_store(config, dataset, found.model))
     return evaluate_model_file(Path(config.ckpt), dataset, config, Path(config.run_dir))
+
+
+def _check_reranking(config: DictConfig, found: ModelFile) -> None:
+    """Refuse what re-ranking cannot do before anything is paid for."""
+    if config.get("rerank") is None:
+        return
+    trials: RerankTrials = instantiate(config.rerank)
+    if trials.by == "content" and not found.model.item_tower.modalities:
+        raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
 
 
 def chosen_protocol(config: DictConfig, dataset: Dataset, prepared: Path) -> Protocol:
@@ -157,8 +168,6 @@ def _price_reranking(
     """Print what diversity, freshness and hiding what was seen cost, and write `rerank.json`."""
     model = scorer.model
     by = trials.by or ("content" if model.item_tower.modalities else "taste")
-    if by == "content" and not model.item_tower.modalities:
-        raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
     ids_ND = model.item_table.output_ND.detach().float().cpu().numpy() * ~dataset.cold_items[:, None]
     vectors = comparable_content(model, catalogue) if by == "content" else ids_ND
     prices = rerank_prices(scorer, dataset, trials, (by, unit_vectors(vectors)), ListMeasures.of(dataset))
@@ -276,7 +285,12 @@ def tuned_baselines(config: DictConfig, dataset: Dataset, asked: Asked = ASKED) 
 def _choice_file(config: DictConfig, node: DictConfig, dataset: Dataset) -> Path:
     """Where the choice for one baseline on one data set is kept."""
     plain = OmegaConf.to_container(node, resolve=True)
-    text = json.dumps([__version__, dataset.content_hash, sorted(dataset.features), plain], sort_keys=True)
+    # By what is in them: side information and encoders make other vectors under the same names.
+    features = {
+        name: hashlib.sha256(np.ascontiguousarray(found.values).data).hexdigest()
+        for name, found in dataset.features.items()
+    }
+    text = json.dumps([__version__, dataset.content_hash, features, plain], sort_keys=True)
     return Path(config.data_dir) / "tuned" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 

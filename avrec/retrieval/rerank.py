@@ -98,8 +98,10 @@ class Reranking:
             raise AvrecError(f"rerank: fresh_weight is {self.fresh_weight}, but the age of the items is not known.")
         relevance_BC = _relevance(scores_BC)
         if age_days_BC is not None and self.needs_ages:
-            fresh_BC = np.exp2(-age_days_BC / self.half_life_days)
-            relevance_BC = (1 - self.fresh_weight) * relevance_BC + self.fresh_weight * fresh_BC
+            there_BC = ~np.isneginf(relevance_BC)
+            fresh_BC = self.fresh_weight * np.exp2(-age_days_BC / self.half_life_days)
+            mixed_BC = (1 - self.fresh_weight) * np.where(there_BC, relevance_BC, 0.0) + fresh_BC
+            relevance_BC = np.where(there_BC, mixed_BC, -np.inf)
         order = np.argsort(-relevance_BC, axis=1, kind="stable")
         if unit_vectors_NW is not None and self.needs_vectors:
             sorted_idx = np.take_along_axis(item_idx_BC, order, axis=1)

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
-from avrec.evaluation.evaluate import evaluate
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.calibration import CUTOFF, NEVER, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
-from avrec.training.lending import Lent, lend
+from avrec.training.calibration import NEVER, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.lending import Lent, lend, score
 from avrec.training.media_store import media_encoders
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
@@ -86,7 +84,7 @@ def calibrate(
     if content is None:
         point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
         model.set_operating_point(point)
-        objective = _score(TwoTowerScorer(model, catalogue), dataset)
+        objective = score(TwoTowerScorer(model, catalogue), dataset)
         return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, lent)
 
     cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
@@ -109,9 +107,4 @@ def _score_of(
     mix: Mix,
 ) -> float:
     apply_mix(model, start, neighbourhoods, mix)
-    return _score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)
-
-
-def _score(scorer: TwoTowerScorer, dataset: Dataset) -> float:
-    metrics = evaluate(scorer, dataset, "validation", (CUTOFF,)).metrics
-    return float(np.float64(metrics[f"recall@{CUTOFF}"] + metrics[f"ndcg@{CUTOFF}"]))
+    return score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)

@@ -108,9 +108,12 @@ def lend(
     tried = []
     for strength, kappa in settings:
         model.set_friends(_lent(mean_UD, known_U, strength, kappa))
-        known = _score(scorer, dataset)
+        known = score(scorer, dataset)
         model.set_friends(_lent(mean_UD, newcomer_U, strength, kappa))
-        tried.append(Lent(strength, kappa, known, _score(Newcomers(scorer), dataset)))
+        evidence_U = model.user_evidence_U.clone()
+        model.user_evidence_U.zero_()  # a newcomer has taught no vector of his own
+        tried.append(Lent(strength, kappa, known, score(Newcomers(scorer), dataset)))
+        model.user_evidence_U.copy_(evidence_U)
     best = max(tried, key=lambda lent: lent.score)
     model.set_friends(_lent(mean_UD, known_U, best.strength, best.kappa))
     return (best, *(lent for lent in tried if lent is not best))
@@ -144,6 +147,7 @@ def _last_events(query: UserQuery, lengths_B: Int64) -> UserQuery:
     return UserQuery(query.user_idx, indptr, query.item_idx[kept], query.weight[kept], query.age_days[kept])
 
 
-def _score(scorer: VectorScorer, dataset: Dataset) -> float:
+def score(scorer: VectorScorer, dataset: Dataset) -> float:
+    """Validation Recall@20 + NDCG@20."""
     metrics = evaluate(scorer, dataset, "validation", (CUTOFF,)).metrics
     return float(metrics[f"recall@{CUTOFF}"] + metrics[f"ndcg@{CUTOFF}"])

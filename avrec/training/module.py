@@ -174,10 +174,9 @@ class TwoTowerModule(pl.LightningModule):
         """How much of each column's score is its id's, (N,) or (B, 1 + N): by evidence, none where the id is hidden by chance."""
         evidence_N = self.model.item_evidence_N[batch.columns]
         gate_N = evidence_N / torch.where(evidence_N > 0, evidence_N + self.model.item_tower.calibration[0], 1.0)
-        if batch.own_column:  # an item is hidden from all pairs or from none
-            places = batch.places
-            drawn_R = torch.rand_like(self.model.item_evidence_N[places.items_R])
-            drawn_N = batch.by_column(drawn_R[places.candidate_N], drawn_R[places.positive_B])
+        if batch.own_column:  # an item is hidden from all pairs of all ranks or from none
+            noise = torch.Generator().manual_seed(batch.noise_seed)
+            drawn_N = torch.rand(self.model.num_items, generator=noise).to(gate_N)[batch.columns]
         else:
             drawn_N = torch.rand_like(gate_N)
         gate_N = gate_N * (drawn_N >= self.weights.id_dropout)

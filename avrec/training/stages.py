@@ -132,7 +132,7 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
     start = None if stage.min_gain is None else context.validate(model, stage.weights)["objective"]
     if start is not None:
         rank_zero_only(print)(f"  the validation objective at the start is {start:.4f}", flush=True)
-    before = _Start.of(model, context.catalogue)
+    before = _Start.of(model, context)
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     try:
         _set_trainable(model, stage)
@@ -152,21 +152,23 @@ def run_stage(model: TwoTower, stage: Stage, index: int, context: StageContext) 
 
 @dataclass(frozen=True)
 class _Start:
-    """The model and the bank as a stage found them."""
+    """The model, the loss and the bank as a stage found them."""
 
     state: dict[str, Tensor]
+    loss: dict[str, Tensor]
     values: dict[str, Tensor]
 
     @classmethod
-    def of(cls, model: TwoTower, catalogue: CatalogueFeatures) -> "_Start":
-        clone = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        return cls(clone, {name: value.clone() for name, value in catalogue.values.items()})
+    def of(cls, model: TwoTower, context: StageContext) -> "_Start":
+        parts = (model.state_dict(), context.loss.state_dict(), context.catalogue.values)
+        return cls(*({name: value.detach().clone() for name, value in part.items()} for part in parts))
 
-    def restore(self, model: TwoTower, catalogue: CatalogueFeatures) -> None:
+    def restore(self, model: TwoTower, context: StageContext) -> None:
         model.load_state_dict(self.state)
+        context.loss.load_state_dict(self.loss)
         model.to(torch.device("cpu"))
         for name, value in self.values.items():
-            catalogue.values[name].copy_(value)
+            context.catalogue.values[name].copy_(value)
 
 
 def _kept(
@@ -184,7 +186,7 @@ def _kept(
         _load_best(model, context, path)
         known = {} if start is None else {"start_objective": start}
         return {"objective": objective, "best_epoch": epoch, "undone": False, **known}
-    before.restore(model, context.catalogue)
+    before.restore(model, context)
     rank_zero_only(print)(
         f"  stage {stage.name} is undone: its best epoch has the validation objective {objective:.4f}, it started at {start:.4f}",
         flush=True,

@@ -94,6 +94,13 @@ def test_the_log_and_the_ids_stay(folder, tmp_path, control):
     assert manifest["split"] == read_json(folder / "manifest.json")["split"]
 
 
+def test_another_control_s_folder_is_refused(folder, tmp_path):
+    place = write_control(folder, tmp_path / "a", "permuted", 1)
+    assert write_control(folder, place, "permuted", 1) == place
+    with pytest.raises(DataError, match="is the control of another data set or seed"):
+        write_control(folder, place, "permuted", 2)
+
+
 def test_random_vectors_keep_who_has_one_and_nothing_else(folder, tmp_path):
     before = load_dataset(folder)
     one, same, other = (

@@ -117,7 +117,7 @@ def test_a_folder_of_another_study_is_refused_and_so_is_a_second_process(console
     with file_lock(console.folder / "claimed" / ".lock"):
         assert "another process works on the study in" in console(*words, code=CONFIG).err
     run.mkdir(parents=True)
-    (run / "claim.json").write_text(json.dumps({"config": {"id_dim": 7}}))
+    (run / "claim.json").write_text(json.dumps({"code_version": "0", "data_hash": "", "config": {"id_dim": 7}}))
     answer = console(*words, code=CONFIG)
     assert f"run_dir: {run} holds a run with another callbacks, candidates," in answer.err
 

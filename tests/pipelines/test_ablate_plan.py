@@ -1,8 +1,11 @@
 """Which variants a study trains on which data, what they are called, and why others are left out."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
+from avrec import __version__
 from avrec.build.compose import ConfigPlace, compose
 from avrec.build.help import group_options
 from avrec.build.paths import conf_dir
@@ -215,8 +218,12 @@ def test_settings_are_compared_without_seed_and_folder(tmp_path):
     third = claimed(compose("train", ["id_dim=32"]))
     assert differences(one, third) == ["id_dim"]
     check_claim(tmp_path, one)  # nobody's yet
-    (tmp_path / "claim.json").write_text('{"config": {"id_dim": 64, "seed": 9, "a": {"b": 1}}}')
+    claim = {"code_version": __version__, "data_hash": "old", "config": {"id_dim": 64, "seed": 9, "a": {"b": 1}}}
+    (tmp_path / "claim.json").write_text(json.dumps(claim))
     check_claim(tmp_path, {"id_dim": 64, "a": {"b": 1}})
+    check_claim(tmp_path, {"id_dim": 64, "a": {"b": 1}}, "old")
+    with pytest.raises(ConfigError, match=r"holds a run with another data_hash[.]"):
+        check_claim(tmp_path, {"id_dim": 64, "a": {"b": 1}}, "new")
     with pytest.raises(ConfigError, match=r"holds a run with another a.b, id_dim. Choose another run_dir"):
         check_claim(tmp_path, {"id_dim": 32, "a": {"b": 2}})
 

@@ -94,9 +94,10 @@ def test_lambda_zero_looks_at_nothing_but_diversity():
     assert Reranking(mmr_lambda=0.9)(item_idx, scores, 2, vectors)[0].tolist() == [[0, 1]]
 
 
-def test_a_short_list_ends_and_never_repeats():
+@pytest.mark.parametrize("fresh_weight", [0.3, 1.0])
+def test_a_short_list_ends_and_never_repeats(fresh_weight):
     item_idx, scores, vectors, ages = world()
-    found, _ = Reranking(0.5, 0.3)(item_idx, scores, 20, vectors, ages)
+    found, _ = Reranking(0.5, fresh_weight)(item_idx, scores, 20, vectors, ages)
     assert found.shape == (40, 20)
     assert (found[-1] == -1).all() and (found[-2] >= 0).sum() == 1 and (found[-3] >= 0).sum() == 4
     for row, line in enumerate(found):

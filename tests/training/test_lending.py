@@ -113,6 +113,8 @@ def test_what_is_measured_is_what_is_lent_to_known_users_and_to_newcomers():
         left_U = dataset.train.user_counts if told is scorer else EVERYONE % 4
         weight_U = torch.from_numpy((6 + 2) / (left_U + 2)).float()  # all have 6 training events
         model.set_friends(known_UD * weight_U[:, None])
+        if told is not scorer:
+            model.user_evidence_U.zero_()  # who is new has taught no vector of his own
         metrics = evaluate(told, dataset, "validation", (20,)).metrics
         assert found == pytest.approx(metrics["recall@20"] + metrics["ndcg@20"], abs=1e-6)
 
