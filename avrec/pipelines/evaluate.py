@@ -87,10 +87,8 @@ def run(config: DictConfig) -> dict[str, float]:
 
 def _check_reranking(config: DictConfig, found: ModelFile) -> None:
     """Refuse what re-ranking cannot do before anything is paid for."""
-    if config.get("rerank") is None:
-        return
-    trials: RerankTrials = instantiate(config.rerank)
-    if trials.by == "content" and not found.model.item_tower.modalities:
+    trials: RerankTrials | None = instantiate(config.rerank) if config.get("rerank") is not None else None
+    if trials is not None and trials.by == "content" and not found.model.item_tower.modalities:
         raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
 
 
@@ -283,9 +281,8 @@ def tuned_baselines(config: DictConfig, dataset: Dataset, asked: Asked = ASKED) 
 
 
 def _choice_file(config: DictConfig, node: DictConfig, dataset: Dataset) -> Path:
-    """Where the choice for one baseline on one data set is kept."""
+    """Where the choice for one baseline is kept, by the grid, the data and the vectors, which are not told by their names."""
     plain = OmegaConf.to_container(node, resolve=True)
-    # By what is in them: side information and encoders make other vectors under the same names.
     features = {
         name: hashlib.sha256(np.ascontiguousarray(found.values).data).hexdigest()
         for name, found in dataset.features.items()
