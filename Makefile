@@ -30,7 +30,7 @@ test: lint ## every check, and every test that is not marked slow
 
 test-slow: install ## the tests marked slow
 	@echo "== slow tests"
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -n 2 --dist worksteal
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -n 2 --dist worksteal --durations=30
 
 lint: install ## style, format, types, import contracts, stripped notebooks, spelling
 	@echo "== ruff check: style"

@@ -158,7 +158,7 @@ def test_repeating_the_reference_on_purpose():
 
 
 def test_what_an_experiment_set_for_another_option_is_taken_away():
-    line = ["+experiment=tiktok"]
+    line = ["+experiment=short_video_tiktok"]
     names = ["fusion:attention", "fusion:weighted_sum", "with-joint-loss", "without-content-loss"]
     stages = {"{id_stage}": ("ids",), "{other_stage}": ()}
     plan = default_study(names=names, line=line, where=world("visual", "audio", stages=stages))

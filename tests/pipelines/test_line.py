@@ -119,7 +119,7 @@ def test_evaluate_repeats_the_numbers_of_training_exactly(console, run):
     assert again == run.metrics
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def two_points(console, run) -> Run:
     """The run's model with another point for `cold98`, since in a small world both rules may choose the same."""
     folder = console.folder / "two points"

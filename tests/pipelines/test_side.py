@@ -49,7 +49,7 @@ def write_side_tables(folder):
     return ["data=tables", f"data.interactions={folder / 'interactions.csv'}", f"data.items={folder / 'items.csv'}"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def side_run(console):
     words = write_side_tables(console.folder / "side_tables")
     bert = save_bert(console.folder / "bert")
