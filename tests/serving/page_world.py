@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import uvicorn
 
-from avrec.bundle.newcomer_tables import ITEM_TAGS, MEAN, TAG_VECTORS, TAGS
+from avrec.bundle.newcomer_tables import GROUP_VECTORS, GROUPS, ITEM_TAGS, MEAN, TAG_VECTORS, TAGS
 from avrec.bundle.schema import ITEM_IDS, MANIFEST
 from avrec.core.files import read_npy, read_table, sha256_file, write_json, write_npy, write_table
 from avrec.serving.app import create_app
@@ -50,6 +50,7 @@ def showing(bundle: Path, folder: Path, given: dict[str, pa.Array]) -> Path:
     write_table(folder / ITEM_IDS, table)
     if given.keys() >= columns().keys():
         write_interests(folder)
+        write_fields(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     changed = [path for path in folder.iterdir() if path.suffix in (".npy", ".parquet")]
     manifest["files"] |= {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in changed}
@@ -66,6 +67,20 @@ def write_interests(folder: Path) -> None:
     item, tag = np.repeat(np.arange(1, NUM_ITEMS, 2), 2), np.tile([0, 1], NUM_ITEMS // 2)
     entries = {"item_idx": item, "tag_idx": tag, "weight": np.ones(len(item), np.float32)}
     write_table(folder / ITEM_TAGS, pa.table(entries))
+
+
+def write_fields(folder: Path) -> None:
+    """A country of two values, and an age in two bands."""
+    (width,) = read_npy(folder / MEAN).shape
+    write_npy(folder / GROUP_VECTORS, np.random.default_rng(5).standard_normal((4, width)).astype(np.float32))
+    groups = {
+        "field": pa.array(["age", "age", "country", "country"], pa.string()),
+        "value": pa.array([None, None, "PT", "SE"], pa.string()),
+        "low": np.array([-np.inf, 30.0, np.nan, np.nan]),
+        "high": np.array([30.0, np.inf, np.nan, np.nan]),
+        "users": np.full(4, 5, np.float32),
+    }
+    write_table(folder / GROUPS, pa.table(groups))
 
 
 def media_folder(world: MediaWorld, folder: Path) -> Path:

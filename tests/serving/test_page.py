@@ -103,6 +103,7 @@ def test_what_the_bundle_can_do(viewer: Asker, shown: Served, asker: Asker) -> N
         about["modalities"] == ["text", "audio", "video"] and about["uploads"] == ["audio", "video"] and about["plays"]
     )
     assert about["modes"] == ["hybrid", "content", "collaborative"]
+    assert {"content", "taste", "sound", "picture"} <= set(about["ways"])
     without = asker.get("/about").json
     assert without["uploads"] == [] and not without["plays"]
 

@@ -103,6 +103,14 @@ def test_shelves_of_a_known_user_play_and_say_why(browser: Browser, address: str
     browser.until(
         "document.querySelector('#more input[value=hybrid]').checked && document.querySelector('#more .tile')"
     )
+    offered = browser.value("[...document.querySelectorAll('#more input')].map(one => one.value)")
+    ways = [way for way in offered if way in ("sound", "picture")]
+    assert ways, "it has content, so it sounds like something or looks like something"
+    for way in ways:
+        browser.click(f"(document.querySelector('#more input[value={way}]').parentElement)")
+        browser.until(
+            f"document.querySelector('#more input[value={way}]').checked && document.querySelector('#more .tile')"
+        )
     browser.click("#detail-close")
     browser.until("!document.querySelector('#detail').open && !document.querySelector('.player')")
 
@@ -189,6 +197,29 @@ def test_interests_alone_are_an_answer(browser: Browser, address: str) -> None:
     assert browser.value("document.querySelectorAll('#shelves .mix').length > 5")
     browser.click("#interest-chips .chip")
     browser.until(f"{SETTLED} && document.querySelector('#shelves h2').textContent === 'What most people met'")
+
+
+def test_what_is_told_about_somebody_new_is_an_answer(browser: Browser, address: str) -> None:
+    opened(browser, address)
+    browser.click(NEW)
+    browser.until(f"{SETTLED} && document.querySelector('#shelves h2').textContent === 'What most people met'")
+    labels = browser.value("[...document.querySelectorAll('#field-inputs label')].map(one => one.textContent)")
+    assert labels == ["age", "country"]
+    listed = "[...document.querySelectorAll('#field-1 option')].map(one => one.textContent)"
+    assert browser.value(listed) == ["not told", "PT", "SE"]
+    tell = "(one, value) => { one.value = value; one.dispatchEvent(new Event('change')); }"
+    browser.value(f"({tell})(document.querySelector('#field-1'), 'SE')")
+    browser.until(f"{SETTLED} && document.querySelector('#shelves h2').textContent === 'For you'")
+    assert "from what was told about them" in browser.value("document.querySelector('#shelves .hint').textContent")
+    by_country = browser.value(
+        "[...document.querySelectorAll('#shelves .tile')].slice(0, 9).map(one => one.dataset.item)"
+    )
+    browser.value(f"({tell})(document.querySelector('#field-1'), '')")
+    browser.until(f"{SETTLED} && document.querySelector('#shelves h2').textContent === 'What most people met'")
+    browser.value(f"({tell})(document.querySelector('#field-0'), '41')")
+    browser.until(f"{SETTLED} && document.querySelector('#shelves h2').textContent === 'For you'")
+    by_age = browser.value("[...document.querySelectorAll('#shelves .tile')].slice(0, 9).map(one => one.dataset.item)")
+    assert by_age != by_country
 
 
 def test_a_bundle_that_knows_less_shows_less(browser: Browser, media_world: MediaWorld) -> None:

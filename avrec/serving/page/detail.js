@@ -1,7 +1,8 @@
 "use strict";
 // One item in full: it plays, says why it is here, and leads to what is like it.
 
-const WAYS = [["content", "Content"], ["collaborative", "Taste"], ["hybrid", "Both"]];
+const BY_MODE = [["content", "Content"], ["collaborative", "Taste"], ["hybrid", "Both"]];
+const BY_WAY = [["sound", "Sound", ["audio"]], ["picture", "Picture", ["video", "visual", "image"]], ["time", "Hours", []]];
 let trail = []; // what was opened before, within the dialog
 let asking = null;
 
@@ -54,19 +55,24 @@ function reasons(card, shown) {
   return shares.length ? [make("h3", {}, "What its content is made of"), shareBars(Object.fromEntries(shares))] : [];
 }
 
+/** Names, labels and what each adds to the question: the modes, which can say why, and the ways, which cannot. */
 function waysOf(card) {
-  return WAYS.filter(([mode]) => about.modes.includes(mode) && !(mode === "collaborative" && isNew(card)));
+  const modes = BY_MODE.filter(([mode]) => about.modes.includes(mode) && !(mode === "collaborative" && isNew(card)));
+  const lacks = (modalities) => modalities.length ? !modalities.some((name) => card.shares[name] > 0) : isNew(card);
+  const ways = BY_WAY.filter(([by, , modalities]) => about.ways.includes(by) && !lacks(modalities));
+  return [...modes.map(([mode, text]) => [mode, text, { mode, explain: true }]), ...ways.map(([by, text]) => [by, text, { by }])];
 }
 
 function firstWay(card) {
   return waysOf(card)[0]?.[0];
 }
 
-async function moreLikeThis(card, place, mode) {
+async function moreLikeThis(card, place, way) {
   asking?.abort();
   asking = new AbortController();
-  const buttons = waysOf(card).map(([name, text]) => {
-    const radio = make("input", { type: "radio", name: "way", value: name, checked: name === mode, change: () => moreLikeThis(card, place, name) });
+  const ways = waysOf(card);
+  const buttons = ways.map(([name, text]) => {
+    const radio = make("input", { type: "radio", name: "way", value: name, checked: name === way, change: () => moreLikeThis(card, place, name) });
     return make("label", {}, radio, make("span", {}, text));
   });
   const head = make("div.more-head", {}, make("h3", { id: "more-title" }, "More like this"), make("div.switch", { role: "radiogroup", "aria-label": "Alike by" }, ...buttons));
@@ -75,7 +81,8 @@ async function moreLikeThis(card, place, mode) {
   place.replaceChildren(head, list);
   if (hadFocus) place.querySelector("input:checked")?.focus();
   try {
-    const answer = await ask("/similar", { item: card.item, k: 12, mode, explain: true }, asking.signal);
+    const asked = ways.find(([name]) => name === way)?.[2];
+    const answer = await ask("/similar", { item: card.item, k: 12, ...asked }, asking.signal);
     await loadCards(answer.items.map(({ item }) => item), asking.signal);
     const entries = answer.items.map(({ item, score, why }) => ({ item, why, likeness: true, badge: score.toFixed(2), meta: why ? shortWhy(why) : "" }));
     const shelf = make("ul.shelf", { "aria-labelledby": "more-title" }, ...entries.map(({ item, ...shown }) => cardElement(item, shown)));

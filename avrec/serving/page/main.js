@@ -8,8 +8,8 @@ const SENTENCES = {
   load: "Too many are asking at once, so these are popular items. Ask again in a moment.",
   fault: "The model failed on this question, so these are popular items. The server's log says more.",
 };
-const FROM = { interests: ", from these interests alone", history: ", from what was liked" };
-let about = { modes: [], modalities: [], uploads: [], plays: false, num_items: 0 };
+const FROM = { interests: ", from these interests alone", fields: ", from what was told about them", history: ", from what was liked" };
+let about = { modes: [], ways: [], modalities: [], uploads: [], plays: false, num_items: 0 };
 let loading = null;
 
 /** What a person must know of an answer. */
@@ -112,7 +112,7 @@ async function meet() {
   if (cardsOf !== about.bundle) cards.clear();
   byId("about").textContent = `${about.data_name} · ${plural(about.num_items, "item", "items")} · ${plural(about.num_users, "user", "users")}`;
   describeUpload();
-  await loadInterests();
+  await Promise.all([loadInterests(), loadFields()]);
 }
 
 async function start() {

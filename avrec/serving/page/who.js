@@ -3,6 +3,7 @@
 
 const likes = []; // items, oldest first
 const chosen = new Set(); // interests
+const told = {}; // fields and their values
 const OFFERED = 40; // interests at once
 const NEVER_MORE_LIKES = 200;
 
@@ -16,6 +17,7 @@ function question() {
   const asked = {};
   if (likes.length) asked.history = likes.slice(-NEVER_MORE_LIKES);
   if (chosen.size) asked.interests = [...chosen];
+  if (Object.keys(told).length) asked.fields = { ...told };
   return asked;
 }
 
@@ -81,6 +83,25 @@ async function loadInterests() {
       return make("label.chip", {}, box, make("span", {}, name));
     })
   );
+}
+
+/** Such as a country or an age: what the bundle tells users without a history apart by. */
+async function loadFields() {
+  const { fields } = await ask("/fields");
+  for (const name of Object.keys(told)) if (!fields.some((field) => field.name === name)) delete told[name]; // of another bundle
+  byId("fields").hidden = !fields.length;
+  byId("field-inputs").replaceChildren(...fields.map((field, index) => make("div.field", {}, make("label", { for: `field-${index}` }, field.name), fieldInput(field, `field-${index}`))));
+}
+
+function fieldInput({ name, takes_numbers: isNumber, groups }, id) {
+  const tell = () => {
+    if (input.value === "") delete told[name];
+    else told[name] = isNumber ? Number(input.value) : input.value;
+    load();
+  };
+  const options = () => [make("option", { value: "" }, "not told"), ...groups.map(({ value }) => make("option", { value, selected: told[name] === value }, value))];
+  const input = isNumber ? make("input", { id, type: "number", step: "any", value: told[name] ?? "", change: tell }) : make("select", { id, change: tell }, ...options());
+  return input;
 }
 
 function choose(name, isChosen) {

@@ -32,6 +32,7 @@ class About(BaseModel):
     num_items: int
     modalities: list[str]
     modes: list[Mode]
+    ways: list[str] = Field(description="What /similar takes for `by`.")
     uploads: list[str] = Field(description="Kinds of media that /upload takes; none where the bundle takes no files.")
     plays: bool = Field(description="Whether items' files can be fetched from /media.")
 
@@ -103,6 +104,7 @@ async def about(request: Request) -> About:
         num_items=manifest.dims.num_items,
         modalities=list(manifest.modalities),
         modes=list(desk.served.modes()),
+        ways=list(desk.served.recommender.likeness.names),
         uploads=list(manifest.media),
         plays=desk.player.root is not None and bool(desk.served.display.kinds),
     )
