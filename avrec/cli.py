@@ -17,6 +17,7 @@ VERBS = {
     "train": "fit the two towers on a prepared data set and evaluate them",
     "evaluate": "rank the whole catalogue for held-out users, beside tuned baselines",
     "ablate": "train variants of a model over seeds, and say what each part is worth",
+    "slide": "train on one window of time after another, and average over them",
     "report": "write report.html and model_card.md of a trained run",
     "export": "write a bundle that serving loads without PyTorch",
     "recommend": "the best items for a user or a history, from a bundle",

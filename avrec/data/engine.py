@@ -57,7 +57,8 @@ def split_log(numbered: Numbered, split: Split, options: PrepareOptions) -> Spli
         events, removed = _resolve_duplicates(engine, every, options.duplicates, given)
         filters.append(Filtered("duplicates", options.duplicates, rows=removed))
         events, rare, rounds = _take_core(engine, events, options)
-        if not engine.count(events):
+        count = engine.count(events)
+        if not count:
             raise DataError([f"no event is left after the filters: {_told([*filters, Filtered('k_core', '', rare)])}."])
         parts = split.assign(events)
         together = options.duplicates == "sum" and removed > 0
@@ -72,6 +73,8 @@ def split_log(numbered: Numbered, split: Split, options: PrepareOptions) -> Spli
             f"min_user_events={options.min_user_events}, min_item_events={options.min_item_events}, {rounds} rounds"
         )
         filters.append(Filtered("k_core", setting, rare, int((~keep_users).sum()), int((~keep_items).sum())))
+    if len(log) < count:
+        filters.append(Filtered("before_window", type(split).__name__, count - len(log)))
     _check_parts(log, split)
     return SplitLog(log, keep_users, keep_items, tuple(filters), counts)
 

@@ -11,7 +11,7 @@ FORMAT_VERSION = 2  # 2: tags, friends with weights, a numbered graph, kinds of 
 MANIFEST = "manifest.json"
 PARTS = ("train", "validation", "test")
 WEIGHT_SCALE = 1_000_000  # weights are whole millionths: their sums are exact in any order and in every engine
-RESERVED_COLUMNS = ("user_idx", "item_idx", "entity_idx")
+RESERVED_COLUMNS = ("user_idx", "item_idx", "entity_idx", "alive_in_validation", "alive_in_test")
 
 
 def table_file(name: str) -> str:
@@ -27,6 +27,11 @@ def feature_file(modality: str) -> str:
 def presence_column(modality: str) -> str:
     """The column of the items table that says which items have the modality."""
     return f"has_{modality}"
+
+
+def alive_column(part: Literal["validation", "test"]) -> str:
+    """The column of the items table that says which items a held-out window has as candidates."""
+    return f"alive_in_{part}"
 
 
 def path_column(kind: MediaKind) -> str:

@@ -43,7 +43,7 @@ def prepare(source: Source, split: Split, options: PrepareOptions, folder: str |
     raw = source.read()
     missing_media = check(raw, options, split)
     rows_read = len(raw.interactions)
-    numbered = number(raw, options)
+    raw, numbered, split = split.placed(raw, number(raw, options))
     ignored_split = not split.needs_given and raw.interactions["split"].null_count < rows_read
     raw = replace(raw, interactions=raw.interactions.slice(0, 0))  # the text columns are the largest thing in memory
     log = split_log(numbered, split, options)

@@ -5,7 +5,7 @@ the test part does not depend on the validation share.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import ibis
 
@@ -14,6 +14,7 @@ from avrec.core.errors import ConfigError
 from avrec.data.draws import Ties, check_ties, pair_hash, tie_key
 from avrec.data.layout import PARTS
 from avrec.data.numbering import Numbered
+from avrec.data.sources.base import RawData
 
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 MILLION = 1_000_000
@@ -39,8 +40,12 @@ class Split(Protocol):
         """(events,) distinct within a user: orders events of the same second; None when the split needs no such order."""
         ...
 
+    def placed(self, raw: RawData, numbered: Numbered) -> tuple[RawData, Numbered, "Split"]:
+        """The split in this log; one that is sure to leave events out does it here, before all other steps."""
+        ...
+
     def assign(self, events: ibis.Table) -> ibis.Table:
-        """The events with `part`."""
+        """The events with `part`; it may leave some out, which are counted."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -50,6 +55,10 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class _Described:
+    def placed(self, raw: RawData, numbered: Numbered) -> tuple[RawData, Numbered, Self]:
+        """As it is."""
+        return raw, numbered, self
+
     def describe(self) -> dict[str, Any]:
         """Name and arguments as plain values, for the manifest."""
         return {"name": type(self).__name__, **asdict(self)}

@@ -42,7 +42,8 @@ class ScoreBlock:
 
     Attributes:
         users: (B,) dense indices.
-        scores: (B, N) finite float32, nothing masked; overwritten by the next block, and the receiver may overwrite it too.
+        scores: (B, N) float32, nothing masked, -inf for what is no candidate and otherwise finite; overwritten by the next
+            block, and the receiver may overwrite it too.
         targets: what is to be found.
         masked: what is left out of the ranking.
     """
@@ -68,7 +69,10 @@ def score_blocks(scorer: Scorer, question: Question, block_bytes: int = 256 * 2*
         blocks = _products(scorer, question, block_bytes)
     else:
         blocks = _answers(scorer, question, block_bytes)
+    left_out = None if question.alive_N is None else torch.from_numpy(np.flatnonzero(~question.alive_N))
     for users, scores in blocks:
+        if left_out is not None:
+            scores[:, left_out] = -torch.inf
         yield ScoreBlock(users, scores, question.targets_of(users), question.masked_of(users))
 
 

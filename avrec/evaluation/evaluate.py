@@ -94,9 +94,9 @@ def evaluate(
         DataError: the part is empty.
         AvrecError: a score is not finite.
     """
-    question = Question.of(dataset, part, protocol.mask)
+    question = protocol.question(dataset, part)
     cutoffs = sorted(set(cutoffs))
-    collector = ListCollector(cutoffs, dataset.num_items, measures, keep)
+    collector = ListCollector(cutoffs, dataset.num_items, measures, keep, question.alive_N)
     ranked = rank_targets(scorer, question, max(cutoffs), collector, block_bytes)
     per_user: dict[str, Float64] = {}
     counts = _counts(question, ranked)
@@ -178,9 +178,10 @@ def _indptr(row: Int64, num_rows: int) -> Int64:
 
 def _counts(question: Question, ranked: Ranked) -> dict[str, int]:
     dataset = question.dataset
+    ranked_items = np.ones(dataset.num_items, np.bool_) if question.alive_N is None else question.alive_N
     return {
-        "items": dataset.num_items,
-        "cold_items": int(dataset.cold_items.sum()),
+        "items": int(ranked_items.sum()),
+        "cold_items": int((dataset.cold_items & ranked_items).sum()),
         "users_without_target": dataset.num_users - len(question.users),
         "masked_events": int(question.history.user_counts[question.users].sum()),
         "targets_in_history": ranked.targets_in_history,
@@ -189,9 +190,10 @@ def _counts(question: Question, ranked: Ranked) -> dict[str, int]:
 
 def _protocol(question: Question, counts: Mapping[str, int]) -> str:
     masked = "train and validation" if question.mask == "history" and question.part == "test" else "train"
+    candidates = "items" if question.alive_N is None else "items alive in its window"
     words = [
         f"{question.part}: mean over {counts['users']} users with {counts['targets']} targets",
-        f"all {counts['items']} items ranked, {counts['cold_items']} of them never trained",
+        f"all {counts['items']} {candidates} ranked, {counts['cold_items']} of them never trained",
         f"each user's {masked} items masked",
         "a tie counts half in a rank, lists break ties by a hash of the item id",
     ]

@@ -101,7 +101,7 @@ def new_users(
     Raises:
         DataError: the part is empty.
     """
-    question = Question.of(dataset, part, protocol.mask)
+    question = protocol.question(dataset, part)
     users = question.users[question.history.user_counts[question.users] >= MAX_EVENTS]
     if not len(users):
         return None

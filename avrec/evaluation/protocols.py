@@ -8,17 +8,19 @@
 | `diffmm` | given in three parts | train alone | all | Jiang et al. 2024 |
 | `lightgcn` | given train and test; validation carved out of train | the given train | all | He et al. 2020, BARS |
 | `loo_unsampled` | leave-last-one-out | the user's other events | all | Petrov and Macdonald 2022 |
+| `alive` | windows, of items with a lifetime | train and validation | items alive in the window | the scene `live` |
 
-Whatever the protocol, epochs and settings are chosen on validation, with train masked there: a name tells how *test* is read.
+Whatever the protocol, epochs and settings are chosen on validation, with train masked there and, where items have a lifetime,
+among those alive: a name tells how *test* is read.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avrec.core.dataset import Dataset
+from avrec.core.dataset import Dataset, HeldOut
 from avrec.core.errors import ConfigError
-from avrec.evaluation.question import Mask
+from avrec.evaluation.question import Catalogue, Mask, Question
 
 MICROLENS_EVENTS = 13
 CARVE = "+split=given +data.split.validation_share=0.1"
@@ -35,11 +37,21 @@ class Protocol:
         name: stands in every result.
         mask: what the recommender is told and what is left out of its ranking, see `Question.of`.
         misfit: says why a data set does not fit, and the fix.
+        catalogue: which items are ranked, see `Question.of`.
     """
 
     name: str
     mask: Mask
     misfit: Misfit
+    catalogue: Catalogue = "all"
+
+    def question(self, dataset: Dataset, part: HeldOut) -> Question:
+        """What a held-out part asks by this protocol.
+
+        Raises:
+            DataError: nobody has an event in this part.
+        """
+        return Question.of(dataset, part, self.mask, self.catalogue)
 
     def check(self, split: Mapping[str, Any], dataset: Dataset) -> None:
         """Refuse a data set whose split is not the one that the protocol means.
@@ -60,7 +72,8 @@ class Protocol:
 
 def described(split: Mapping[str, Any]) -> str:
     """A split in words: `RandomSplit(validation_share=0.1, test_share=0.2)`."""
-    arguments = [f"{key}={split[key]}" for key in ("validation_share", "test_share") if key in split]
+    keys = ("validation_share", "test_share", "train_hours", "validation_hours", "test_hours", "lifetime_hours")
+    arguments = [f"{key}={split[key]}" for key in keys if key in split]
     return f"{split['name']}({', '.join(arguments)})"
 
 
@@ -115,6 +128,12 @@ def _lightgcn(split: Mapping[str, Any], dataset: Dataset) -> str | None:
     return f"its data are train and test; validation is carved out of the given train. Prepare it with {CARVE}."
 
 
+def _alive(split: Mapping[str, Any], dataset: Dataset) -> str | None:
+    if split.get("lifetime_hours") is not None:
+        return None
+    return "its items live for a while. Prepare it with +split=window +data.split.lifetime_hours=24, or take protocol=honest."
+
+
 HONEST = Protocol("honest", "history", _fits)
 PROTOCOLS = (
     HONEST,
@@ -124,6 +143,7 @@ PROTOCOLS = (
     # What it calls train is ours and the validation part carved out of it: both are masked at test, as published.
     Protocol("lightgcn", "history", _lightgcn),
     Protocol("loo_unsampled", "history", _leave_last_out),
+    Protocol("alive", "history", _alive, "alive"),
 )
 
 

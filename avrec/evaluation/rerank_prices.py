@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,10 +127,10 @@ def rerank_prices(
         ConfigError: the items table has no such column, or it holds no numbers.
     """
     whole = Question.of(dataset, trials.part)
-    question = Question(dataset, trials.part, whole.mask, _sample(whole.users, trials.max_users), whole.history)
+    question = replace(whole, users=_sample(whole.users, trials.max_users))
     clock = _Clock.of(question, trials.released)
     rerankings = trials.rerankings(clock is not None)
-    judges = {name: _Judge(cutoff, dataset.num_items, measures, clock) for name in [*rerankings, SEEN_SHOWN]}
+    judges = {name: _Judge(cutoff, question, measures, clock) for name in [*rerankings, SEEN_SHOWN]}
     order = tie_order(dataset.items)
     width = max(trials.pool, cutoff)
     for block in score_blocks(scorer, question, block_bytes):
@@ -198,11 +198,11 @@ def _release_times(dataset: Dataset, released: str) -> Float64:
 class _Judge:
     """Takes up the lists of one order."""
 
-    def __init__(self, cutoff: int, num_items: int, measures: ListMeasures, clock: _Clock | None) -> None:
+    def __init__(self, cutoff: int, question: Question, measures: ListMeasures, clock: _Clock | None) -> None:
         self.space_name = measures.space.name
         self._cutoff = cutoff
         self._clock = clock
-        self._lists = ListCollector([cutoff], num_items, measures, 0)
+        self._lists = ListCollector([cutoff], question.dataset.num_items, measures, 0, question.alive_N)
         self._of_users: dict[str, list[Float64]] = {}
 
     def add(self, block: ScoreBlock, lists_Bk: Int64, scores_Bk: Float32) -> None:

@@ -37,12 +37,21 @@ class ListCollector:
         num_items: N.
         measures: what else to measure than coverage; nothing when None.
         keep: how many items of each list are kept.
+        alive_N: (N,) the candidates, which alone could be shown; all items when None.
     """
 
-    def __init__(self, cutoffs: Sequence[int], num_items: int, measures: ListMeasures | None, keep: int) -> None:
+    def __init__(
+        self,
+        cutoffs: Sequence[int],
+        num_items: int,
+        measures: ListMeasures | None,
+        keep: int,
+        alive_N: Bool | None = None,
+    ) -> None:
         self.length = max(*cutoffs, keep)
         self.measures = measures
         self.keep = keep
+        self._candidates = np.arange(num_items) if alive_N is None else np.flatnonzero(alive_N)
         self._shown = {cutoff: np.zeros(num_items, np.int64) for cutoff in cutoffs}
         self._values: dict[str, list[Float64]] = {}
         self._kept: list[tuple[Int64, Float32, Bool]] = []
@@ -75,9 +84,10 @@ class ListCollector:
     @property
     def of_catalogue(self) -> Mapping[str, float]:
         """`coverage@k`, and `gini@k` where more than coverage was asked for."""
-        found = {f"coverage@{cutoff}": coverage(shown > 0) for cutoff, shown in self._shown.items()}
+        of_candidates = {cutoff: shown[self._candidates] for cutoff, shown in self._shown.items()}
+        found = {f"coverage@{cutoff}": coverage(shown > 0) for cutoff, shown in of_candidates.items()}
         if self.measures is not None:
-            found |= {f"gini@{cutoff}": gini(shown) for cutoff, shown in self._shown.items()}
+            found |= {f"gini@{cutoff}": gini(shown) for cutoff, shown in of_candidates.items()}
         return {name: value for name, value in found.items() if not np.isnan(value)}
 
     @property

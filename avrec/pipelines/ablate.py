@@ -20,7 +20,7 @@ from avrec.core.errors import AvrecError, ConfigError, MissingExtraError, requir
 from avrec.core.files import atomic_folder, file_lock
 from avrec.data.control import write_control
 from avrec.pipelines.ablate_child import run_job
-from avrec.pipelines.ablate_plan import Line, Variant, key_of, make_plan
+from avrec.pipelines.ablate_plan import Line, Variant, key_of, make_plan, place_of_command
 from avrec.pipelines.ablate_progress import StudyProgress
 from avrec.pipelines.ablate_study import Study, word
 from avrec.pipelines.ablate_templates import World
@@ -48,11 +48,11 @@ def run(config: DictConfig) -> StudyResult:
     """
     if config.multirun:
         raise ConfigError("avrec ablate is a sweep by itself. Leave out -m, and give seeds=[1,2,3] and variants=[...].")
-    _check_metric(str(config.metric))
+    check_metric(str(config.metric))
     seeds, words = _seeds(config), _varied_words()
     prepared = prepared_folder(config)
     dataset = load(prepared, media_root=config.data.get("media_root"))
-    place = _place()
+    place = place_of_command()
     line = Line(place, (*words, *_data_words(config, prepared)))
     world = world_of(dataset, config, place)
     plan = make_plan(line, config, world)
@@ -70,7 +70,12 @@ def run(config: DictConfig) -> StudyResult:
         return _finish(study, dataset)
 
 
-def _check_metric(metric: str) -> None:
+def check_metric(metric: str) -> None:
+    """Refuse a name that no evaluation has.
+
+    Raises:
+        ConfigError: it is none of `METRICS`, or its slice is unknown.
+    """
     part, _, name = metric.rpartition("/")
     if name not in METRICS:
         raise ConfigError(f"metric: {metric!r}: no such metric; {hint(name, METRICS)}")
@@ -97,13 +102,6 @@ def _varied_words() -> tuple[str, ...]:
     if "seed" in typed.values():
         raise ConfigError("seed: a study takes several. Give them as seeds=[1,2,3].")
     return tuple(text for text, root in typed.items() if root not in (*OWN_KEYS, *GIVEN_KEYS))
-
-
-def _place() -> ConfigPlace:
-    """Where the configuration of `avrec train` is composed from: as for the study itself."""
-    sources = {source.provider: source.path for source in HydraConfig.get().runtime.config_sources}
-    main, extra = (None if (path := sources.get(name)) is None else Path(path) for name in ("main", "command-line"))
-    return ConfigPlace("train", None if main == conf_dir().absolute() else main, extra)
 
 
 def _data_words(config: DictConfig, prepared: Path) -> tuple[str, ...]:

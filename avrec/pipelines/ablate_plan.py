@@ -5,8 +5,10 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +16,7 @@ from avrec.build.allow import allowed_object
 from avrec.build.bind import check
 from avrec.build.compose import ConfigPlace, compose_at
 from avrec.build.nearest import hint
+from avrec.build.paths import conf_dir
 from avrec.build.resolve import ARGS, PARTIAL, TARGET
 from avrec.core.errors import AvrecError, ConfigError
 from avrec.data.control import CONTROLS, Control
@@ -198,6 +201,13 @@ def _strangers(config: DictConfig, words: Sequence[str]) -> list[str]:
             known = {*parameters, TARGET, PARTIAL, ARGS}
             found += [f"{key}.{name}" for name in map(str, node) if name not in known]
     return found
+
+
+def place_of_command() -> ConfigPlace:
+    """Where the configuration of `avrec train` is composed from: as for the command that is running."""
+    sources = {source.provider: source.path for source in HydraConfig.get().runtime.config_sources}
+    main, extra = (None if (path := sources.get(name)) is None else Path(path) for name in ("main", "command-line"))
+    return ConfigPlace("train", None if main == conf_dir().absolute() else main, extra)
 
 
 def key_of(word: str) -> str:

@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Job:
         views: whether the model's parts and its control are measured as well.
         config_path: the folder of the primary configuration; avrec's own when None.
         config_dir: one more folder of configuration.
+        whole: whether `avrec train` reads the test part itself, beside baselines, and writes all that it writes.
     """
 
     words: list[str]
@@ -60,6 +61,7 @@ class Job:
     views: bool
     config_path: str | None = None
     config_dir: str | None = None
+    whole: bool = field(default=False, kw_only=True)
 
     @property
     def place(self) -> ConfigPlace:
@@ -104,7 +106,7 @@ def main(job: Mapping[str, Any]) -> None:
 def do(job: Job, config: DictConfig) -> None:
     """Train unless that is done, then read the parts that have not been read."""
     folder = Path(config.run_dir)
-    if not ((folder / MODEL_FILE).is_file() and (folder / RUN_FILE).is_file()):
+    if job.whole or not ((folder / MODEL_FILE).is_file() and (folder / RUN_FILE).is_file()):
         program = [str(Path(avrec.__file__).with_name("cli.py")), "train"]
         launch("train", [*job.flags, *job.words], program)
     torch.set_num_threads(int(config.num_threads))

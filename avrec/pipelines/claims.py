@@ -8,22 +8,33 @@ from omegaconf import DictConfig, OmegaConf
 
 from avrec import __version__
 from avrec.core.errors import ConfigError
-from avrec.core.files import read_json
+from avrec.core.files import read_json, sha256_file
 
 CLAIM_FILE = "claim.json"
 # Keys that do not decide what is trained: a broken run may go on with others.
-AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media", "protocol")
+AFTERWARDS = ("task_name", "num_threads", "calibration", "baseline", "logger", "media", "protocol", "rerank")
 ANOTHER_SEED = ("seed",)
 
 
 def portable(plain: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what belongs to one machine: folders, and where the data were read."""
+    """A configuration without what belongs to one machine: folders, and where the data were read.
+
+    The model that a run starts from is named by its digest: another file in its place makes another run.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
     kept = {
         key: value
         for key, value in plain.items()
         if key not in ("run_dir", "data_dir", "multirun", "data", "ckpt", "media")
     }
     data = {key: plain["data"].get(key) for key in ("name", "split", "options")}
+    start = plain.get("start")
+    if isinstance(start, dict) and "ckpt" in start:
+        if not Path(start["ckpt"]).is_file():
+            raise ConfigError(f"start.ckpt: there is no file {start['ckpt']}. Give the model.pt of a run.")
+        kept["start"] = start | {"ckpt": f"sha256:{sha256_file(start['ckpt'])}"}
     return kept | {"data": data}
 
 

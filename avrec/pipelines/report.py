@@ -15,7 +15,6 @@ from avrec.core.files import read_json
 from avrec.data.media_errors import MediaProblem
 from avrec.evaluation.evaluate import evaluate
 from avrec.evaluation.protocols import HONEST, protocol_named
-from avrec.evaluation.question import Question
 from avrec.media.limits import Limits
 from avrec.pipelines.media import media_store
 from avrec.pipelines.prepare import RUN_FILE, dataset_of_checkpoint
@@ -102,7 +101,7 @@ def _write_page(record: RunRecord, found: ModelFile, dataset: Dataset, store: Me
     protocol = protocol_named(str(record.metrics.get("protocol_name", HONEST.name)))
     question = evaluation = None
     if len(dataset.test):
-        question = Question.of(dataset, "test", protocol.mask)
+        question = protocol.question(dataset, "test")
         evaluation = evaluate(scorer, dataset, "test", (LIST,), protocol, keep=LIST)
     subject = Subject(record, dataset, scorer, question, evaluation, _problems(found, store))
     return write_page(subject, Limits() if store is None else store.limits)

@@ -31,6 +31,7 @@ from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.pipelines.report import write_report
 from avrec.pipelines.side import fitted_side
 from avrec.training.fit import Calibrated, calibrate, train
+from avrec.training.initialise import Start
 from avrec.training.media_store import MediaStore, media_encoders, with_steps
 from avrec.training.rates import Rates
 from avrec.training.scorer import catalogue_features
@@ -72,11 +73,12 @@ def run(config: DictConfig) -> TrainResult:
     _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": claimed})
     _announce(model, dataset, prepared, folder)
     load_pretrained(model)
+    start: Start = instantiate(config.start)
+    began = start(model, dataset)  # before media are encoded, since another model's encoders may come with it
     store = media_store(config, dataset, model)
     stages: list[Stage] = list(instantiate(config.stages).values())
     dataset = with_steps(dataset, model, store, boundaries(media_encoders(model), stages))
     learn_from_train(model, dataset)
-    instantiate(config.start)(model, dataset)
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
 
     pseudo_cold = pseudo_cold_items(dataset, config.pseudo_cold_share, config.seed) if sizes.modalities else None
@@ -93,9 +95,8 @@ def run(config: DictConfig) -> TrainResult:
     settings = portable(plain)
     operating = calibrated.operating_points, points
     save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, *operating, side=packed(side))
-    write_json(
-        folder / RUN_FILE, _record(plain, prepared, dataset, calibrated, summaries, store.rates if store else None)
-    )
+    record = _record(plain, prepared, dataset, calibrated, summaries, store.rates if store else None)
+    write_json(folder / RUN_FILE, record | {"start": began})
     if config.multirun:
         return TrainResult(calibrated.objective, folder / MODEL_FILE, {})
     if store is not None:

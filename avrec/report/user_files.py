@@ -28,7 +28,6 @@ from avrec.core.ids import IdMap
 from avrec.evaluation.compare import METADATA, PER_USER_FORMAT
 from avrec.evaluation.evaluate import Evaluation
 from avrec.evaluation.protocols import protocol_named
-from avrec.evaluation.question import Question
 from avrec.evaluation.users import UserFacts
 
 BLOCK_ROWS = 65_536
@@ -92,7 +91,7 @@ def write_per_user(path: str | Path, reported: Reported, dataset: Dataset) -> No
                 else "they were asked of other users."
             )
         )
-    facts = UserFacts.of(Question.of(dataset, main.part, protocol_named(main.protocol_name).mask))
+    facts = UserFacts.of(protocol_named(main.protocol_name).question(dataset, main.part))
     metrics = list(dict.fromkeys(name for _, _, one in rows for name in one.per_user))
     fields = [
         ("user_id", TEXT),

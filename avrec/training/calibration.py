@@ -15,6 +15,7 @@ from torch import Tensor
 from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
 from avrec.core.query import held_out_query
+from avrec.evaluation.question import Question
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.training.scorer import TwoTowerScorer, content_table
@@ -133,6 +134,9 @@ def frontier(
         spread, content_spread, level = _levels(next(_blocks(model, catalogue, dataset, block)), cold, bias)
         scales = [value * spread / content_spread for value in grid.scales]
         offsets_O = level + spread * torch.tensor(list(grid.offsets), dtype=torch.float32)
+        alive_N = Question.of(dataset, "validation").alive_N
+        if alive_N is not None:
+            bias = torch.where(torch.from_numpy(alive_N), bias, -torch.inf)  # no candidates, so below all others
         # Last, cold items below all others: where content is of no use, no offset of the grid may be low enough.
         offsets_O = torch.cat([offsets_O, torch.tensor([NEVER])])
         for neighbour_weight, smoothing in product(grid.neighbour_weights, grid.smoothings):

@@ -1,9 +1,9 @@
-"""How the tables start: at random, or from a matrix factorisation folded in or looked up.
+"""How the tables start: at random, or from a matrix factorisation folded in or looked up; `transfer` holds one more start.
 
 Axes: U users, N items, D embedding of the ids.
 """
 
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +17,20 @@ from avrec.factors.fold_in import fold_in_map
 from avrec.models.two_tower import TwoTower
 
 
+class Start(Protocol):
+    """Overwrites parts of a model that nobody has trained yet, before any of its encoders has read media."""
+
+    def __call__(self, model: TwoTower, dataset: Dataset) -> dict[str, Any]:
+        """What the run's record is to say beyond the configuration; nothing where that says it all."""
+        ...
+
+
 class RandomStart:
     """Keep the random tables."""
 
-    def __call__(self, model: TwoTower, dataset: Dataset) -> None:
+    def __call__(self, model: TwoTower, dataset: Dataset) -> dict[str, Any]:
         """Do nothing."""
+        return {}
 
 
 class FactorStart:
@@ -41,11 +50,11 @@ class FactorStart:
         self.method = method
 
     @torch.no_grad()
-    def __call__(self, model: TwoTower, dataset: Dataset) -> None:
+    def __call__(self, model: TwoTower, dataset: Dataset) -> dict[str, Any]:
         """Overwrite the model's tables.
 
         Args:
-            model: with the evidence of its users, see `avrec.build.model.learn_from_train`.
+            model: untrained.
             dataset: its train part is factorised.
 
         Raises:
@@ -64,18 +73,20 @@ class FactorStart:
         model.user_tower.map_DD.copy_(torch.from_numpy(fold_in_map(factors.item, self.als.regularisation)))
         if self.method == "look_up":
             self._store_residuals(model, dataset, factors.user)
+        return {}
 
     def _store_residuals(self, model: TwoTower, dataset: Dataset, factor_UD: Float32) -> None:
         """Set each residual so that gate x residual + folded history is the user's own factor."""
         users = np.flatnonzero(dataset.train.user_counts)
         table_ND = model.item_table.output_ND
+        evidence_U = torch.from_numpy(dataset.train.user_counts).to(table_ND.dtype)
         for start in range(0, len(users), 1024):
             block = users[start : start + 1024]
             history = padded(UserQuery.of_users(block, dataset.train), model.user_tower.max_history_items)
             item_idx, weight, age, mask = (torch.from_numpy(array) for array in history)
             own_BD = table_ND.new_zeros(len(block), model.item_table.dim)
             folded_BD = model.user_tower.id_vector(own_BD, table_ND[item_idx], weight, age, mask)
-            evidence_B1 = model.user_evidence_U[torch.from_numpy(block)].unsqueeze(1)
+            evidence_B1 = evidence_U[torch.from_numpy(block)].unsqueeze(1)
             gate_B1 = evidence_B1 / (evidence_B1 + model.user_table.kappa)
             model.user_table.residual_UD[torch.from_numpy(block)] = (
                 torch.from_numpy(factor_UD[block]) - folded_BD

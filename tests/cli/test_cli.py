@@ -42,7 +42,7 @@ def test_an_unknown_verb(monkeypatch, capsys):
     code, _, err = console(monkeypatch, capsys, "zzz")
     assert (
         err
-        == "avrec zzz: no such verb; there are: ablate, embed, evaluate, export, prepare, recommend, report, serve, train, verify.\n"
+        == "avrec zzz: no such verb; there are: ablate, embed, evaluate, export, prepare, recommend, report, serve, slide, train, verify.\n"
     )
 
 

@@ -89,7 +89,13 @@ def test_help_and_mistakes(avrec):
 
 def test_the_line_from_another_folder(avrec, tmp_path):
     """Train, evaluate, export, verify and recommend, with the installed package and nothing of the checkout."""
-    avrec("train", "+experiment=simulated", "stages.joint.max_epochs=1", "baseline=popularity", "run_dir=run")
+    small = [
+        "+data.source.num_users=300",
+        "+data.source.num_items=200",
+        "++grid.kappas=[1.0]",
+        "++grid.smoothings=[0.0]",
+    ]
+    avrec("train", "+experiment=simulated", *small, "stages.joint.max_epochs=1", "baseline=popularity", "run_dir=run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert any(name.startswith("test/") for name in json.dumps(metrics).split('"'))
     avrec("evaluate", "ckpt=run/model.pt", "run_dir=again", "baseline=popularity")

@@ -10,7 +10,8 @@ LAST = {"name": "LeaveLastOut", "ties": "hash"}
 TENTHS = {"name": "RandomSplit", "validation_share": 0.1, "test_share": 0.1}
 FIFTH = {"name": "RandomSplit", "validation_share": 0.1, "test_share": 0.2}
 TIME = {"name": "GlobalTimeSplit", "validation_share": 0.1, "test_share": 0.1}
-EVERY = (GIVEN, CARVED, LAST, TENTHS, FIFTH, TIME)
+WINDOWS = {"name": "WindowSplit", "train_hours": 24, "lifetime_hours": 12}
+EVERY = (GIVEN, CARVED, LAST, TENTHS, FIFTH, TIME, WINDOWS)
 SMALL = dataset([(0, 0), (1, 1)], [(0, 1)], [(0, 2), (1, 2)], 2, 3)
 FITTING = {
     "honest": EVERY,
@@ -19,6 +20,7 @@ FITTING = {
     "diffmm": (GIVEN,),
     "lightgcn": (CARVED,),
     "loo_unsampled": (LAST,),
+    "alive": (WINDOWS,),
 }
 
 
@@ -65,6 +67,6 @@ def test_microlens_looks_at_the_data_too():
 
 
 def test_an_unknown_name_is_told_the_known_ones():
-    message = "protocol: 'diffm' is not one of honest, microlens, mmrec, diffmm, lightgcn, loo_unsampled"
+    message = "protocol: 'diffm' is not one of honest, microlens, mmrec, diffmm, lightgcn, loo_unsampled, alive"
     with pytest.raises(ConfigError, match=message):
         protocol_named("diffm")

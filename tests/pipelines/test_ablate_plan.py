@@ -229,12 +229,12 @@ def test_settings_are_compared_without_seed_and_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["simulated", "quickstart", "movielens"])
+@pytest.mark.parametrize("experiment", ["simulated", "quickstart", "movies_ml100k"])
 def test_every_variant_of_the_default_file_fits_or_says_why(experiment):
-    modalities = () if experiment == "movielens" else ("audio", "visual")
-    stages = {"{id_stage}": ("ids",), "{other_stage}": ()} if experiment == "movielens" else STAGES
+    modalities = () if experiment == "movies_ml100k" else ("audio", "visual")
+    stages = {"{id_stage}": ("ids",), "{other_stage}": ()} if experiment == "movies_ml100k" else STAGES
     plan = default_study(line=[f"+experiment={experiment}"], where=world(*modalities, stages=stages))
     left_out = {name: reason for name, reason in reasons(plan).items() if "already" not in reason}
     allowed = set(NEEDS.values())
     assert all(reason.rstrip(".") in allowed for reason in left_out.values()), left_out
-    assert len(plan.variants) >= (8 if experiment == "movielens" else 20)
+    assert len(plan.variants) >= (8 if experiment == "movies_ml100k" else 20)

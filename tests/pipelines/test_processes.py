@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.pipelines.conftest import ROOT, SMALL_MODEL, Run, only_test, python, read
-from tests.pipelines.world import user_id, write_tables
+from tests.pipelines.world import write_tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -49,16 +49,12 @@ def two_stages(tmp_path_factory):
     return ["--config-dir", str(folder), "stages=two", "trainer.precision=64-true"]
 
 
-def test_the_line_in_processes_of_their_own(tmp_path):
-    """As in the README, from tables with a space in their path to a list for a user."""
+def test_an_evaluation_in_a_process_of_its_own_repeats_the_numbers_of_training(tmp_path):
+    """From tables with a space in their path; `tests/test_readme.py` and `tests/cli/test_wheel.py` run the verbs that follow."""
     tables = write_tables(tmp_path / "my tables")
     train(*tables, *WORDS, "stages.joint.max_epochs=1", "run_dir=run", cwd=tmp_path)
     python(ROOT / "evaluate.py", "ckpt=run/model.pt", "baseline=[popularity]", "run_dir=again", cwd=tmp_path)
     assert read(tmp_path / "again" / "metrics.json") == read(tmp_path / "run" / "metrics.json")
-    python(ROOT / "export.py", "ckpt=run/model.pt", "bundle_dir=run/bundle", cwd=tmp_path)
-    python("-m", "avrec.cli", "verify", "bundle_dir=run/bundle", cwd=tmp_path)
-    answer = python("-m", "avrec.cli", "recommend", "bundle_dir=run/bundle", f"user={user_id(3)}", "k=4", cwd=tmp_path)
-    assert answer.stdout.count("clip-") == 4
 
 
 def test_two_ranks_and_two_stages_are_one_process_and_one_folder(words, two_stages, tmp_path):

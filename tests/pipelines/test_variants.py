@@ -1,13 +1,18 @@
 """Every part of the configuration in one real run, and every experiment for one step."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from avrec.build.compose import compose
-from tests.pipelines.conftest import ROOT, SMALL_MODEL
-from tests.pipelines.world import user_id, write_media_tables, write_microlens
+from avrec.build.model import MODEL_KEYS
+from tests.notebooks.conftest import save_encoders
+from tests.pipelines.conftest import ROOT, SMALL_MODEL, Console, read
+from tests.pipelines.world import user_id, write_microlens
+from tests.test_readme import readme_commands
 
 QUICK = ["sampler.batch_size=128", "baseline=[popularity]", "propagation=none", "logger=none"]
 ONE_EPOCH = [*QUICK, *SMALL_MODEL, "stages.joint.max_epochs=1"]
@@ -77,28 +82,75 @@ def test_a_finished_run_is_not_trained_again(console, words):
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
-FOLDERS = {"tiktok": "tiktok", "movielens": "ml-100k", "lastfm": "lastfm-2k"}
+ELSEWHERE = {"media": "test_media.py"}  # trains, exports and verifies this one already
+FOLDERS = {"tiktok": "tiktok", "movielens": "ml-100k", "lastfm": "lastfm-2k"}  # of the data sets, below shared/data
+FILMS, LISTENERS = 40, 60
 COARSE = {"kappas": [0.0], "scales": [1.0], "neighbour_weights": [0.0], "smoothings": [0.0], "offsets": [-1.0, 0.0]}
+
+
+def graph(name: str) -> dict[str, Any]:
+    """All that decides an experiment's towers, and so its graphs."""
+    config = compose("train", [f"+experiment={name}"])
+    parts = {key: config[key] for key in MODEL_KEYS}
+    return {
+        key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for key, part in parts.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> list[str]:
+    """The overrides that name encoders of the same families with tiny random weights.
+
+    To export towers that take raw media costs half a minute with the real ones. `tests/test_readme.py` does it for the
+    quickstart; experiments of equal towers have the same graphs, so these do for them.
+    """
+    return save_encoders(tmp_path_factory.mktemp("encoders"))
+
+
+def own_data(request: pytest.FixtureRequest, console: Console, name: str) -> list[str]:
+    """The overrides that name an experiment's data set: the real one, or small films made here."""
+    data = compose("train", [f"+experiment={name}"]).data.name
+    if data in FOLDERS:
+        return [f"data.path={request.getfixturevalue('shared_data') / 'data' / FOLDERS[data]}"]
+    if data == "simulated":
+        return ["+data.source.num_users=500", "+data.source.num_items=300"]
+    small = [] if graph(name) != graph("quickstart") else request.getfixturevalue("encoders")
+    if data == "sample":
+        return [*small, f"++data.source.num_items={FILMS}", f"++data.source.num_users={LISTENERS}"]
+    assert data == "microlens", f"a new data set: {data}. Say here where its small copy comes from."
+    return [*small, *write_microlens(console.folder / "MicroLens-tiny", FILMS, LISTENERS)]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_runs_one_step(console, request, name):
-    """One batch of the first stage and of each later one, and a little of everything that comes after training."""
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ELSEWHERE])
+def test_an_experiment_runs_one_step_and_its_bundle_is_sound(console, request, name):
+    """One batch of the first stage and of each later one, a little of everything that comes after training, and a bundle."""
     config = compose("train", [f"+experiment={name}"])
     words = [f"+experiment={name}", "+trainer.limit_train_batches=1", "baseline=[popularity]", "propagation=none"]
     words += [f"stages.{stage}.max_epochs=1" for stage in config.stages]
     words += [f"++grid.{key}={values}" for key, values in COARSE.items()]
-    if config.data.name in FOLDERS:
-        words.append(f"data.path={request.getfixturevalue('shared_data') / 'data' / FOLDERS[config.data.name]}")
-    if name == "media":
-        words += [*write_media_tables(console.folder / "own media", 60, 60), "media.max_bad_share=0.1"]
-    if name == "microlens":
-        words += write_microlens(console.folder / "MicroLens-tiny")
-    run = console.train(f"experiment_{name}", *words)
+    run = console.train(f"experiment_{name}", *words, *own_data(request, console, name))
     assert 0 < run.metrics["test/recall@20"] < 1
     assert run.record["stages"][0]["epochs"] == 1
+    bundle = run.folder / "bundle"
+    console("export", f"ckpt={run.model}", f"bundle_dir={bundle}", f"calibration={config.calibration}")
+    console("verify", f"bundle_dir={bundle}")
+    assert read(bundle / "parity.json")["passed"] is True
+
+
+@pytest.mark.parametrize(("name", "file"), ELSEWHERE.items())
+def test_another_file_runs_the_experiment(name, file):
+    text = (ROOT / "tests" / "pipelines" / file).read_text()
+    assert all(word in text for word in (f'"+experiment={name}"', '"export"', '"verify"'))
+
+
+def test_the_towers_of_the_quickstart_are_exported_with_real_weights():
+    """By `tests/test_readme.py`, for every experiment with the same towers; the test above counts on it."""
+    shown = readme_commands()
+    assert "python train.py +experiment=quickstart run_dir=runs/quickstart" in shown
+    assert any(re.match(r"(python|avrec) export\S* ckpt=runs/quickstart/model.pt", line) for line in shown)
 
 
 def test_every_experiment_names_the_command_that_runs_it():

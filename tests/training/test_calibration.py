@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -79,6 +80,15 @@ def test_every_setting_scores_as_the_evaluator_says(fusion, options, num_cold):
     points = compare_with_evaluator(model_of(dataset, fusion, **options), dataset, GRID)
     for name in ("recall", "cold_recall", "warm_recall"):
         assert len({round(getattr(point, name), 6) for point in points}) > 3
+
+
+def test_among_the_items_alive_too():
+    dataset = random_world(30)
+    alive_N = np.random.default_rng(5).random(dataset.num_items) < 0.6
+    alive_N[dataset.validation.item_idx] = True
+    dataset = replace(dataset, item_table=pa.table({"alive_in_validation": alive_N}))
+    found = compare_with_evaluator(model_of(dataset, "attention"), dataset, GRID)
+    assert not alive_N.all() and len({point.recall for point in found}) > 1
 
 
 def test_the_operating_point_stays_as_it_was():
