@@ -132,7 +132,7 @@ def test_an_experiment_runs_one_step_and_its_bundle_is_sound(console, request, n
     words += [f"stages.{stage}.max_epochs=1" for stage in config.stages]
     words += [f"++grid.{key}={values}" for key, values in COARSE.items()]
     run = console.train(f"experiment_{name}", *words, *own_data(request, console, name))
-    assert 0 < run.metrics["test/recall@20"] < 1
+    assert 0 < run.metrics["test/ndcg@20"] < 1  # recall may be 1: of so few films hardly 20 are alive at once
     assert run.record["stages"][0]["epochs"] == 1
     bundle = run.folder / "bundle"
     console("export", f"ckpt={run.model}", f"bundle_dir={bundle}", f"calibration={config.calibration}")
