@@ -134,23 +134,3 @@ def test_the_command_line_is_given_back(train, runs, monkeypatch):
     assert seen[0][1:5:2] == ["--config-path", "--config-name"]
     assert seen[0][5:] == ["++multirun=false", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     assert sys.argv[-1] == "seed=3"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_two_ranks_times_two_trials_of_the_real_thing_are_two_folders(tmp_path):
-    small = [
-        "stages.joint.max_epochs=1",
-        "baseline=popularity",
-        "+data.source.num_users=300",
-        "+data.source.num_items=200",
-    ]
-    words = [ROOT / "train.py", "+experiment=simulated", "trainer=ddp", *small, "-m", "seed=1,2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *map(str, words)]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=500, capture_output=True)
-    assert not (tmp_path / "runs").exists()
-    (sweep,) = (tmp_path / "sweeps" / "simulated").iterdir()
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
-    assert all((sweep / trial / "model.pt").is_file() for trial in "01")
-    assert not list(sweep.rglob("metrics.json")), "a trial does not look at the test part"

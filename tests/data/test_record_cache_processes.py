@@ -108,8 +108,7 @@ def test_of_four_writers_two_are_killed(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_fifty_rounds_of_kills_and_rivals(tmp_path):
-    for seed in range(1, 51):
+def test_many_rounds_of_kills_and_rivals(tmp_path):
+    for seed in range(1, 21):
         rival_writers(tmp_path / str(seed), seed)
-    for seed in range(2):
-        kills(tmp_path / f"kills {seed}", 20, seed)
+    kills(tmp_path / "kills", 20, 1)
