@@ -60,14 +60,16 @@ def split_log(numbered: Numbered, split: Split, options: PrepareOptions) -> Spli
         count = engine.count(events)
         if not count:
             raise DataError([f"no event is left after the filters: {_told([*filters, Filtered('k_core', '', rare)])}."])
+        # Who passed the core, whatever a window leaves out afterwards: else a candidate would be who has an event held out.
+        passed = events.select("user", "item").to_pyarrow()
         parts = split.assign(events)
         together = options.duplicates == "sum" and removed > 0
         columns = (*COLUMNS, "given") if together and given else COLUMNS
         log, counts = parts.select(*columns, part=parts["part"].cast("int8")).to_pyarrow(), dict[str, int]()
         if together:
             log, counts = combined(log, every, len(numbered.users), given, int(options.max_weight * WEIGHT_SCALE))
-    keep_users = _still_there(log["user"], len(numbered.users), options.min_user_events)
-    keep_items = _still_there(log["item"], len(numbered.items), options.min_item_events)
+    keep_users = _still_there(passed["user"], len(numbered.users), options.min_user_events)
+    keep_items = _still_there(passed["item"], len(numbered.items), options.min_item_events)
     if rounds:
         setting = (
             f"min_user_events={options.min_user_events}, min_item_events={options.min_item_events}, {rounds} rounds"
@@ -173,7 +175,8 @@ def _still_there(index: pa.ChunkedArray, count: int, least: int) -> Bool:
 def _check_parts(log: pa.Table, split: Split) -> None:
     counts = np.bincount(np.asarray(log["part"]), minlength=len(PARTS))
     problems = [
-        f"{type(split).__name__}: the {part} part is empty. Give it a larger share, or choose another split."
+        f"{type(split).__name__}: the {part} part is empty after the filters. Give it a larger share or more hours, "
+        "filter less, or choose another split."
         for part, count in zip(PARTS, counts, strict=True)
         if part in split.expected and not count
     ]

@@ -17,6 +17,7 @@ from avrec.core.side import NumericField
 from avrec.evaluation.blocks import ScoreBlock, score_blocks
 from avrec.evaluation.lists import ListMeasures
 from avrec.evaluation.metrics import NDCG, Recall
+from avrec.evaluation.protocols import HONEST, Protocol
 from avrec.evaluation.question import Question
 from avrec.evaluation.ranking import Csr, flat, hide
 from avrec.evaluation.top_lists import ListCollector
@@ -61,6 +62,17 @@ class RerankTrials:
             self._reranking(mmr_lambda=weight)
         for weight in self.fresh_weight:
             self._reranking(fresh_weight=weight)
+
+    def check(self, dataset: Dataset, reads_content: bool) -> None:
+        """Refuse, before anything is paid for, what a model or a data set cannot be asked.
+
+        Raises:
+            ConfigError: the model reads no content, or the items table has no such column of seconds.
+        """
+        if self.by == "content" and not reads_content:
+            raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
+        if self.released is not None and dataset.target(self.part).timestamp is not None:
+            _release_times(dataset, self.released)
 
     def rerankings(self, with_time: bool) -> dict[str, Reranking]:
         """By name, the unchanged order first."""
@@ -108,6 +120,7 @@ def rerank_prices(
     measures: ListMeasures,
     cutoff: int = 20,
     block_bytes: int = 256 * 2**20,
+    protocol: Protocol = HONEST,
 ) -> Prices:
     """Make every user's list in every order, and once without hiding what he has seen.
 
@@ -121,12 +134,13 @@ def rerank_prices(
         measures: of the lists.
         cutoff: length of the lists.
         block_bytes: memory for a block of scores with its working copies.
+        protocol: how the part is read.
 
     Raises:
         DataError: nobody has an event in the part.
         ConfigError: the items table has no such column, or it holds no numbers.
     """
-    whole = Question.of(dataset, trials.part)
+    whole = protocol.question(dataset, trials.part)
     question = replace(whole, users=_sample(whole.users, trials.max_users))
     clock = _Clock.of(question, trials.released)
     rerankings = trials.rerankings(clock is not None)

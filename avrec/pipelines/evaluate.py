@@ -28,7 +28,7 @@ from avrec.evaluation.evaluate import Evaluation, evaluate
 from avrec.evaluation.lists import ListMeasures
 from avrec.evaluation.new_users import NewUsers, new_users
 from avrec.evaluation.protocols import HONEST, Protocol, protocol_named
-from avrec.evaluation.rerank_prices import RerankTrials, rerank_prices
+from avrec.evaluation.rerank_prices import rerank_prices
 from avrec.evaluation.shares import catalogue_shares
 from avrec.evaluation.significance import adjusted, compare
 from avrec.evaluation.tuning import tune
@@ -80,16 +80,15 @@ def run(config: DictConfig) -> dict[str, float]:
     found = load(config.ckpt, config.calibration)
     dataset = side_of_model(config, found, dataset_of_checkpoint(config, found.data_hash))
     chosen_protocol(config, dataset, prepared_of(config, Path(config.ckpt)))  # before any media are read
-    _check_reranking(config, found)
+    check_reranking(config, found.model, dataset)
     dataset = with_steps(dataset, found.model, media_store(config, dataset, found.model))
     return evaluate_model_file(Path(config.ckpt), dataset, config, Path(config.run_dir))
 
 
-def _check_reranking(config: DictConfig, found: ModelFile) -> None:
+def check_reranking(config: DictConfig, model: TwoTower, dataset: Dataset) -> None:
     """Refuse what re-ranking cannot do before anything is paid for."""
-    trials: RerankTrials | None = instantiate(config.rerank) if config.get("rerank") is not None else None
-    if trials is not None and trials.by == "content" and not found.model.item_tower.modalities:
-        raise ConfigError("rerank.by is content, but this model reads none; use rerank.by=taste.")
+    if config.get("rerank") is not None:
+        instantiate(config.rerank).check(dataset, bool(model.item_tower.modalities))
 
 
 def chosen_protocol(config: DictConfig, dataset: Dataset, prepared: Path) -> Protocol:
@@ -156,19 +155,20 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
     )
     print(f"metrics: {folder / 'metrics.json'}")
     if config.get("rerank") is not None:
-        _price_reranking(instantiate(config.rerank), scorer, dataset, catalogue, folder)
+        _price_reranking(config, scorer, dataset, catalogue, folder)
     return model.metrics
 
 
 def _price_reranking(
-    trials: RerankTrials, scorer: TwoTowerScorer, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path
+    config: DictConfig, scorer: TwoTowerScorer, dataset: Dataset, catalogue: CatalogueFeatures, folder: Path
 ) -> None:
     """Print what diversity, freshness and hiding what was seen cost, and write `rerank.json`."""
-    model = scorer.model
+    trials, model = instantiate(config.rerank), scorer.model
+    protocol = protocol_named(str(config.get("protocol", HONEST.name)))
     by = trials.by or ("content" if model.item_tower.modalities else "taste")
     ids_ND = model.item_table.output_ND.detach().float().cpu().numpy() * ~dataset.cold_items[:, None]
-    vectors = comparable_content(model, catalogue) if by == "content" else ids_ND
-    prices = rerank_prices(scorer, dataset, trials, (by, unit_vectors(vectors)), ListMeasures.of(dataset))
+    alike = (by, unit_vectors(comparable_content(model, catalogue) if by == "content" else ids_ND))
+    prices = rerank_prices(scorer, dataset, trials, alike, ListMeasures.of(dataset), protocol=protocol)
     Console(width=None if sys.stdout.isatty() else 110).print(rerank_table(prices, trials))
     write_json(folder / "rerank.json", rerank_document(prices, trials))
 

@@ -1,5 +1,7 @@
 """`avrec slide`: one training for each of several windows of time, each one's test part read once, and their mean."""
 
+import itertools
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from avrec.core.errors import AvrecError, ConfigError
-from avrec.core.files import file_lock, read_json
+from avrec.core.files import file_lock, read_json, write_json
 from avrec.data.layout import MANIFEST
 from avrec.data.window_split import WindowSplit
 from avrec.pipelines.ablate import LOCK_FILE, TABLE_WIDTH, check_metric
@@ -20,11 +22,13 @@ from avrec.pipelines.ablate_plan import Line, key_of, place_of_command
 from avrec.pipelines.ablate_progress import StudyProgress
 from avrec.pipelines.ablate_run import PER_USER, Job
 from avrec.pipelines.ablate_study import word
-from avrec.pipelines.claims import check_claim, claimed
-from avrec.pipelines.prepare import RUN_FILE
+from avrec.pipelines.claims import CLAIM_FILE, check_claim, claimed
+from avrec.pipelines.prepare import RUN_FILE, prepared_folder
 from avrec.report.windows import Sliding, Window, measured, windows_table, write
 
 METRICS_FILE = "metrics.json"
+DONE_FILE = "window.json"  # written once everything of a window stands: how its test part was asked for
+ASKED = ("protocol", "calibration", "baseline", "rerank")
 OWN_KEYS = ("windows", "metric", "run_dir", "multirun")
 BACK = "data.split.windows_back"
 
@@ -54,13 +58,31 @@ class Slide:
         return [f"++{BACK}={back}", word("run_dir", str(self.run_folder(back).absolute()))]
 
     def is_done(self, back: int) -> bool:
-        """Whether the test part was read as the command asks for: its last file stands, with this protocol and these baselines."""
-        file = self.run_folder(back) / METRICS_FILE
-        if not file.is_file():
-            return False
-        found = read_json(file)
-        asked = (str(self.config.protocol), str(self.config.calibration), {str(name) for name in self.config.baseline})
-        return (found["protocol_name"], found["settings"]["calibration"], set(found["baselines"])) == asked
+        """Whether everything of a window stands, its test part read as the command asks for."""
+        file = self.run_folder(back) / DONE_FILE
+        return file.is_file() and read_json(file) == self.asked
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How the test part is to be read, as JSON holds it."""
+        plain = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(plain, dict)
+        found: dict[str, Any] = json.loads(json.dumps({key: plain.get(key) for key in ASKED}))
+        return found
+
+    def check_folder(self, back: int) -> None:
+        """Refuse the folder of a window that was trained on other data, with other settings or from another seed."""
+        folder, config = self.run_folder(back), self.line.composed(self.words(back))
+        if not (folder / CLAIM_FILE).is_file():
+            return
+        manifest = prepared_folder(config) / MANIFEST
+        data_hash = read_json(manifest)["content_hash"] if manifest.is_file() else "that was not prepared yet"
+        check_claim(folder, claimed(config), data_hash)
+        seed = read_json(folder / CLAIM_FILE)["config"]["seed"]
+        if seed != config.seed:
+            raise ConfigError(
+                f"run_dir: {folder} holds a run with seed {seed}. Choose another run_dir, or give seed={seed}."
+            )
 
     def job(self, back: int) -> Job:
         """What the process of one window is told."""
@@ -78,7 +100,7 @@ def run(config: DictConfig) -> Sliding:
     """
     slide = _planned(config)
     for back in slide.backs:
-        check_claim(slide.run_folder(back), claimed(slide.line.composed(slide.words(back))))
+        slide.check_folder(back)
     done = sum(map(slide.is_done, slide.backs))
     print(f"slide: {len(slide.backs)} windows, {done} of them finished earlier; in {slide.folder}")
     print(f"if it is broken off, the same line with run_dir={slide.folder} goes on", flush=True)
@@ -116,11 +138,14 @@ def _train(slide: Slide) -> dict[int, str]:
     with StudyProgress(len(waiting)) as progress:
         for back in waiting:
             progress.begin(f"window {back} back")
+            (slide.run_folder(back) / DONE_FILE).unlink(missing_ok=True)
             try:
                 reason = run_job(slide.job(back), slide.run_folder(back), progress.say)
             except (AvrecError, OSError) as error:
                 reason = str(error)
-            if reason is not None:
+            if reason is None:
+                write_json(slide.run_folder(back) / DONE_FILE, slide.asked)
+            else:
                 failed[back] = reason
             progress.end(reason)
     return failed
@@ -129,6 +154,17 @@ def _train(slide: Slide) -> dict[int, str]:
 def _finish(slide: Slide, failed: dict[int, str]) -> Sliding:
     """Read what every window left, print the table and write the files."""
     windows = [_window(slide.run_folder(back), back) for back in slide.backs if back not in failed]
+    key = f"test/{slide.config.metric}"
+    failed |= {
+        one.back: f"no test target belongs to {slide.config.metric}" for one in windows if key not in one.metrics
+    }
+    windows = [one for one in windows if key in one.metrics]
+    for one, other in itertools.pairwise(windows):
+        if one.back == other.back + 1 and one.span_sec[1] != other.span_sec[0]:
+            raise AvrecError(
+                f"window {one.back} and {other.back} back do not lie side by side: the log has changed in between. "
+                "Choose another run_dir and train all of them."
+            )
     if not windows:
         reasons = "; ".join(f"{back} back: {reason}" for back, reason in failed.items())
         raise AvrecError(f"avrec slide: no window has a result. {reasons}")

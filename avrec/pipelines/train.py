@@ -25,7 +25,7 @@ from avrec.data.items_first import ItemsFirstSampler
 from avrec.data.samplers import PairSampler
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
 from avrec.pipelines.claims import AFTERWARDS, CLAIM_FILE, differences, portable
-from avrec.pipelines.evaluate import chosen_protocol, evaluate_model_file
+from avrec.pipelines.evaluate import check_reranking, chosen_protocol, evaluate_model_file
 from avrec.pipelines.media import media_store, print_rates
 from avrec.pipelines.prepare import RUN_FILE, load, prepared_folder
 from avrec.pipelines.report import write_report
@@ -69,7 +69,9 @@ def run(config: DictConfig) -> TrainResult:
     dataset, side = fitted_side(config, dataset)
     sizes = Sizes.of(dataset, plain["modalities"], plain["encoder"])
     model = build_model(plain, sizes)
-    claimed = {key: value for key, value in portable(plain).items() if key not in AFTERWARDS}
+    check_reranking(config, model, dataset)
+    settings = portable(plain)  # once: the model that it starts from may be gone by the end
+    claimed = {key: value for key, value in settings.items() if key not in AFTERWARDS}
     _claim(folder, {"data_hash": dataset.content_hash, "code_version": __version__, "config": claimed})
     _announce(model, dataset, prepared, folder)
     load_pretrained(model)
@@ -92,7 +94,6 @@ def run(config: DictConfig) -> TrainResult:
     mixes = list(instantiate(config.propagation).values())
     calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
     points = [point.as_dict() for point in calibrated.frontier]
-    settings = portable(plain)
     operating = calibrated.operating_points, points
     save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, *operating, side=packed(side))
     record = _record(plain, prepared, dataset, calibrated, summaries, store.rates if store else None)

@@ -80,7 +80,10 @@ class TransferStart:
     whole or not at all; and, of items and users whose id both data sets have and the other model was trained on, their rows.
     What is counted on this data set's own train part (evidence, the statistics of features, neighbours, friends, the
     operating point) stays its own. What reads id vectors (their pooling, their map) speaks in the coordinates of the other
-    table, so it comes only with rows for most of the trained items.
+    table, so it comes only with rows for most of the trained items; so do the users' rows.
+
+    Whether the other model was trained on events that are held out here, nobody checks: give one whose log ends before, or
+    set `rows=false` where both logs are of the same people.
 
     Args:
         ckpt: the `model.pt` of a run; the ids are read from the prepared data set that the `run.json` beside it names.
@@ -212,6 +215,9 @@ def _take_rows(taking: Taking, dataset: Dataset, other: OtherModel, wanted: bool
         taking.take("id pooling", [*_below(taking.own, IDS), *own])
     name = "user_table.residual_UD"
     if not len(taking.own[name]):
+        return
+    if "id pooling" in taking.left:
+        taking.left["user rows"] = "they stand in the coordinates of the item rows there"
         return
     rows = _shared(dataset.users.index(other.ids["user"].array), taking.other["user_evidence_U"])
     if not len(taking.other[name]) or not len(rows[0]):

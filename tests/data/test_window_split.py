@@ -117,6 +117,21 @@ def test_windows_equal_loops(make_source, parts_of, tmp_path, name, seed):
             assert {item for _, item in parts[part]} <= candidates[part] < set(released)
 
 
+def test_who_passes_the_core_stays_whatever_the_window_leaves_out(make_source, tmp_path):
+    """Else an item would be a candidate because it has an event held out."""
+    hours = [(10, "i0"), (12, "i0"), *((40 + hour, f"i{1 + hour // 4}") for hour in range(20))]
+    rows = [
+        {"user_id": f"u{place % 4}", "item_id": item, "timestamp": START + hour * HOUR}
+        for place, (hour, item) in enumerate(hours)
+    ]
+    split = WindowSplit(10, 5, 5, lifetime_hours=100)
+    folder = prepare(make_source(rows), split, PrepareOptions(min_item_events=2), tmp_path / "found")
+    dataset = load_dataset(folder)
+    names = dataset.items.ids(np.arange(dataset.num_items))
+    assert "i0" in names and dataset.train.item_counts[names.index("i0")] == 0
+    assert dataset.item_table["alive_in_test"].to_pylist()[names.index("i0")]
+
+
 def test_the_order_of_the_rows_does_not_matter(make_source, tmp_path):
     rows, split = random_rows(3), CASES["lives from the release"]
     table = items_table(releases(3))

@@ -139,7 +139,9 @@ def test_real_windows_are_trained_once_and_read_once(console, tables):
     console(*words, "windows=1")
     broken = console.folder / "slid" / "window-0"
     before = read_json(broken / "metrics.json")
-    (broken / "metrics.json").unlink()
+    (broken / "window.json").unlink()
+    refused = console(*words, "windows=2", "seed=1", code=CONFIG).err
+    assert "window-0 holds a run with seed 42. Choose another run_dir, or give seed=42." in refused
     answer = console(*words, "windows=2")
     assert "2 windows, 0 of them finished earlier" in answer.out and "failed" not in answer.out
     assert "finished earlier, loaded from" in (broken / "output.txt").read_text()

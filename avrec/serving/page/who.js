@@ -88,9 +88,13 @@ async function loadInterests() {
 /** Such as a country or an age: what the bundle tells users without a history apart by. */
 async function loadFields() {
   const { fields } = await ask("/fields");
-  for (const name of Object.keys(told)) if (!fields.some((field) => field.name === name)) delete told[name]; // of another bundle
+  for (const name of Object.keys(told)) if (!fields.some((field) => field.name === name && takes(field, told[name]))) delete told[name]; // of another bundle
   byId("fields").hidden = !fields.length;
   byId("field-inputs").replaceChildren(...fields.map((field, index) => make("div.field", {}, make("label", { for: `field-${index}` }, field.name), fieldInput(field, `field-${index}`))));
+}
+
+function takes(field, value) {
+  return field.takes_numbers ? typeof value === "number" : field.groups.some((group) => group.value === value);
 }
 
 function fieldInput({ name, takes_numbers: isNumber, groups }, id) {
