@@ -113,10 +113,16 @@ def test_seeks_where_they_can_be_trusted(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_a_file_that_breaks_off(tmp_path: Path, suffix: str) -> None:
+    """Now and then a thread of decord meets the cut packet before the pictures are out; then it says whom to ask."""
     file = write_video(tmp_path / f"a.{suffix}", EVERY_40_MS, keyframe_every=5)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    clips = by_both(file, VideoSpec(4, **SMALL), 2)
-    assert clips.notes[0].startswith("short: ")
+    try:
+        clips = by_both(file, VideoSpec(4, **SMALL), 2)
+    except MediaError as error:
+        assert "decord cannot read it (Check failed: avcodec_send_packet" in str(error)
+        assert str(error).endswith("decoder=av reads more")
+    else:
+        assert clips.notes[0].startswith("short: ")
 
 
 def test_what_it_cannot_find_its_way_in(tmp_path: Path) -> None:
