@@ -28,8 +28,9 @@ class WindowSplit:
     """The last hours before a moment are trained on, the hours after it are validation, those after them test.
 
     The test window ends with the log, or as many test windows earlier as `windows_back` says. A window holds its first second
-    and not the one after it. What happened later is left out before anything else, as if the log had ended there; only its users and items stay in the catalogue. Of a pair's
-    repeated events one remains before the older ones are left out, so the test part does not depend on `train_hours`.
+    and not the one after it. What happened later is left out before anything else, as if the log had ended there; only its
+    users and items stay in the catalogue. Of a pair's repeated events one remains before the older ones are left out, so the
+    test part does not depend on `train_hours`.
 
     An item's life begins with its release, or with its first event where that is earlier or no release is known. So its end
     is known beforehand, and no event that is held out tells of it. `items.parquet` says which items each held-out window has

@@ -220,6 +220,7 @@ class _Judge:
         self._of_users: dict[str, list[Float64]] = {}
 
     def add(self, block: ScoreBlock, lists_Bk: Int64, scores_Bk: Float32) -> None:
+        """Take up the lists of a block of users."""
         self._lists.add(lists_Bk, scores_Bk, block.targets, block.masked)
         ranks, indptr = _ranks(lists_Bk, block.targets), block.targets[0]
         for metric in (Recall(self._cutoff), NDCG(self._cutoff)):
@@ -232,6 +233,7 @@ class _Judge:
             self._of_users.setdefault(f"mean_age_days@{self._cutoff}", []).append(mean)
 
     def metrics(self) -> dict[str, float]:
+        """By name, over all users so far."""
         of_users = {name: np.concatenate(blocks) for name, blocks in self._of_users.items()} | self._lists.per_user
         means = {name: float(np.nanmean(values)) for name, values in of_users.items() if not np.isnan(values).all()}
         return means | dict(self._lists.of_catalogue)

@@ -99,6 +99,12 @@ def test_an_allowed_item_that_is_unknown(ask, console):
     assert "gone.txt: cannot be read" in ask("user='user 07'", "allowed=gone.txt", code=DATA).err
 
 
+def test_what_reranking_cannot_do_is_said_before_anything_is_trained(console, data):
+    trials = "++rerank._target_=avrec.evaluation.rerank_prices.RerankTrials"
+    answer = console("train", *data, trials, "++rerank.released=nowhere", "run_dir=untrained", code=2)
+    assert "'nowhere'" in answer.err and not (console.folder / "untrained" / "checkpoints").exists()
+
+
 def test_what_reranking_costs_is_printed_and_kept(console, run, data):
 
     words = ["baseline=[popularity]", "rerank.mmr_lambda=[0.5,0]", "rerank.fresh_weight=[0.5]", "rerank.pool=30"]

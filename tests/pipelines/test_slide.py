@@ -111,6 +111,24 @@ def test_no_window_at_all_is_an_error(console, tables, monkeypatch):
     assert not (console.folder / "none" / "slide.json").exists()
 
 
+def test_a_metric_without_targets_costs_its_windows(console, tables, monkeypatch):
+    monkeypatch.setattr(slide, "run_job", Fake())
+    words = ["slide", *tables, *WINDOWS, "windows=2", "baseline=[popularity]", "run_dir=empty"]
+    answer = console(*words, "metric=cold/recall@20", code=2)
+    assert "no window has a result. 1 back: no test target belongs to cold/recall@20; 0 back: no test" in answer.err
+
+
+def test_windows_of_a_log_that_grew_in_between_are_no_mean(console, tables, monkeypatch):
+    monkeypatch.setattr(slide, "run_job", Fake())
+    words = ["slide", *tables, *WINDOWS, "windows=2", "baseline=[popularity]", "run_dir=grown"]
+    console(*words)
+    file = console.folder / "grown" / "window-0" / "manifest.json"
+    split = read_json(file)["split"]
+    file.write_text(json.dumps({"split": {**split, "test_from_sec": split["test_from_sec"] + 60}}))
+    answer = console(*words, code=2)
+    assert "window 1 and 0 back do not lie side by side: the log has changed in between. Choose another" in answer.err
+
+
 def test_a_folder_of_another_command_is_refused_and_so_is_a_second_process(console, tables):
     words = ["slide", *tables, *WINDOWS, "windows=1", "run_dir=held"]
     with file_lock(console.folder / "held" / ".lock"):
@@ -142,6 +160,8 @@ def test_real_windows_are_trained_once_and_read_once(console, tables):
     (broken / "window.json").unlink()
     refused = console(*words, "windows=2", "seed=1", code=CONFIG).err
     assert "window-0 holds a run with seed 42. Choose another run_dir, or give seed=42." in refused
+    refused = console(*words, "windows=1", "data_dir=elsewhere", code=CONFIG).err
+    assert "window-0 holds a run with another data_hash. Choose another run_dir" in refused
     answer = console(*words, "windows=2")
     assert "2 windows, 0 of them finished earlier" in answer.out and "failed" not in answer.out
     assert "finished earlier, loaded from" in (broken / "output.txt").read_text()

@@ -166,6 +166,16 @@ def test_a_few_common_ids_bring_rows_but_not_what_reads_all_of_them(tmp_path):
     assert torch.equal(model.user_tower.map_DD, before["user_tower.map_DD"])
 
 
+def test_user_rows_do_not_come_without_those_of_their_items(tmp_path):
+    source = block_world()
+    target = other_ids(source)
+    there, model = trained(source, user_table=True), trained(target, seed=2, user_table=True)
+    before = state_of(model)
+    record = TransferStart(str(saved(tmp_path, there, source)))(model, target)
+    assert record["left"]["user rows"] == "they stand in the coordinates of the item rows there"
+    assert torch.equal(model.user_table.residual_UD, before["user_table.residual_UD"])
+
+
 def test_rows_may_be_forbidden(tmp_path):
     source = block_world()
     there, model = trained(source), trained(source, seed=2)
