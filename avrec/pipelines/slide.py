@@ -75,9 +75,7 @@ class Slide:
         folder, config = self.run_folder(back), self.line.composed(self.words(back))
         if not (folder / CLAIM_FILE).is_file():
             return
-        manifest = prepared_folder(config) / MANIFEST
-        data_hash = read_json(manifest)["content_hash"] if manifest.is_file() else "that was not prepared yet"
-        check_claim(folder, claimed(config), data_hash)
+        check_claim(folder, claimed(config), read_json(prepared_folder(config) / MANIFEST)["content_hash"])
         seed = read_json(folder / CLAIM_FILE)["config"]["seed"]
         if seed != config.seed:
             raise ConfigError(

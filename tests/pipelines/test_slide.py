@@ -160,7 +160,10 @@ def test_real_windows_are_trained_once_and_read_once(console, tables):
     (broken / "window.json").unlink()
     refused = console(*words, "windows=2", "seed=1", code=CONFIG).err
     assert "window-0 holds a run with seed 42. Choose another run_dir, or give seed=42." in refused
-    refused = console(*words, "windows=1", "data_dir=elsewhere", code=CONFIG).err
+    lines = (console.folder / "tables" / "interactions.csv").read_text().splitlines(keepends=True)
+    shorter = console.folder / "shorter.csv"
+    shorter.write_text("".join(lines[:-40]))
+    refused = console(*words, "windows=1", f"data.interactions={shorter}", code=CONFIG).err
     assert "window-0 holds a run with another data_hash. Choose another run_dir" in refused
     answer = console(*words, "windows=2")
     assert "2 windows, 0 of them finished earlier" in answer.out and "failed" not in answer.out
