@@ -20,13 +20,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import av
-import decord
 import numpy as np
 from pairs import in_turns, machine, medians
 
 from avrec.core.clips import VideoSpec
 from avrec.media.container import open_container
 from avrec.media.decode import decode
+from avrec.media.decord_library import load_decord
 from avrec.media.plan import list_pictures
 from avrec.media.probe import describe
 from avrec.media.problems import MediaError
@@ -35,6 +35,7 @@ from avrec.media.stream import StreamReader
 
 def with_decord(path: Path, index: int, count: int, frames: int, pixels: int) -> np.ndarray:
     """What its documentation shows."""
+    decord = load_decord()
     reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=pixels, height=pixels, num_threads=1)
     return reader.get_batch(wanted(len(reader), frames)).asnumpy()
 

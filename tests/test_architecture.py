@@ -20,7 +20,7 @@ SOURCES = MODULES + SCRIPTS
 # Which third-party packages a room may import (floors and PyTorch-free chains are import-linter's, in pyproject.toml).
 WALLS = {
     "core": {"numpy", "pyarrow"},
-    "media": {"av", "decord", "numpy", "scipy", "soundfile"},
+    "media": {"av", "numpy", "scipy", "soundfile"},
     "retrieval": {"numpy"},
     "factors": {"implicit", "numpy", "scipy", "threadpoolctl"},
     "data": {"ibis", "numpy", "pyarrow", "scipy"},

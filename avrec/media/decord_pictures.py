@@ -12,7 +12,7 @@ import numpy as np
 
 from avrec.core.arrays import Int64
 from avrec.core.clips import VideoSpec
-from avrec.core.errors import require
+from avrec.media.decord_library import load_decord
 from avrec.media.plan import Timeline
 from avrec.media.problems import MediaError
 
@@ -39,7 +39,7 @@ def read_with_decord(
     Raises:
         MediaError: `unreadable`, where decord2 cannot give these pictures; PyAV may.
     """
-    decord = require("decord", "decode")
+    decord = load_decord()
     if container.format.name not in _FORMATS:
         raise _refusal(path, f"cannot be trusted to find pictures in {container.format.name}")
     best: Any = container.streams.best("video")

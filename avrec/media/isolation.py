@@ -15,7 +15,7 @@ from avrec.media.child import Child, ChildGoneError
 from avrec.media.limits import Limits
 from avrec.media.problems import MediaError
 
-LIBRARIES = ("av", "soundfile")  # of every process; decord takes a third of a second, so only where it is needed
+LIBRARIES = ("av", "soundfile")  # of every process; decord only where it is needed
 JOBS_AHEAD = 3  # for each process, so that it finds work and room for its answer while the caller is busy
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from avrec.core.clips import Clips
 from avrec.core.errors import MissingExtraError, require
+from avrec.media.decord_library import load_decord
 from avrec.media.limits import Limits
 from avrec.media.paths import resolve
 from avrec.media.problems import MediaError
@@ -39,7 +40,7 @@ def main(
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         for library in libraries:
-            require(library, "decode")
+            load_decord() if library == "decord" else require(library, "decode")
         module, _, attribute = function.partition(":")
         decode = getattr(importlib.import_module(module), attribute)
     except Exception as error:

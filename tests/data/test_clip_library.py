@@ -401,7 +401,7 @@ def write_mp4(path, colours):
 
 
 def test_real_files_through_real_decoders(tmp_path):
-    for module in ("av", "decord", "soundfile"):
+    for module in ("av", "soundfile"):
         pytest.importorskip(module, reason="the extra decode is not installed")
     root = tmp_path / "media"
     root.mkdir()

@@ -1,22 +1,29 @@
 """The second decoder of pictures gives what the first gives, or says that it cannot."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
 import pytest
 
 from avrec.core.clips import AudioSpec, Clips, VideoSpec
-from avrec.core.errors import ConfigError
+from avrec.core.errors import ConfigError, MissingExtraError
 from avrec.media.decode import decode
+from avrec.media.decord_library import load_decord
 from avrec.media.isolation import DecodePool, Job
 from avrec.media.limits import Limits
 from avrec.media.problems import MediaError
 from tests.media.made_files import SIZE, numbers, write_video
 from tests.media.test_pictures import damage, exact_numbers
 
-decord = pytest.importorskip("decord", reason="the extra decode is not installed")
+if find_spec("decord") is None:
+    pytest.skip("the extra decode is not installed", allow_module_level=True)
+decord = load_decord()
 
 EVERY_40_MS = range(0, 4_000, 40)  # 100 pictures
 SMALL = {"height_px": SIZE[1], "width_px": SIZE[0], "decoder": "decord"}
@@ -214,6 +221,40 @@ def test_processes_have_it_loaded_only_for_a_spec_that_asks(tmp_path: Path) -> N
             assert loaded == (spec in specs)
             [outcome] = pool.decode([Job(1, file.name, spec)])
         np.testing.assert_array_equal(outcome.clips.values, decode(file, spec).values)
+
+
+BESIDE_FAISS = """
+import sys
+from pathlib import Path
+import numpy as np
+from avrec.core.clips import VideoSpec
+from avrec.media.decode import decode
+from avrec.retrieval.clusters import k_means
+
+decode(Path(sys.argv[1]), VideoSpec(2, decoder="decord"))
+maps = Path("/proc/self/maps").read_text()
+assert "libdecord" in maps and "libnvblas" not in maps, "it has lent the libraries of CUDA to everyone"
+assert "nvidia" not in sys.modules
+k_means(np.random.default_rng(0).random((5_000, 64), np.float32), 64, seed=0)
+print("both worked")
+"""
+
+
+def test_it_leaves_the_linear_algebra_of_the_process_alone(tmp_path: Path) -> None:
+    """Imported plainly, it makes FAISS multiply by NVBLAS: a segmentation fault where there is no GPU."""
+    file = write_video(tmp_path / "a.mp4", EVERY_40_MS)
+    command = [sys.executable, "-c", BESIDE_FAISS, str(file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "both worked\n"), run.stderr[-2000:]
+
+
+def test_what_had_loaded_libraries_of_cuda_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("nvidia")
+    monkeypatch.setitem(sys.modules, "nvidia", package)
+    monkeypatch.setitem(sys.modules, "decord", None)
+    with pytest.raises(MissingExtraError, match="avrec\\[decode\\]"):
+        load_decord()
+    assert sys.modules["nvidia"] is package
 
 
 def test_real_files(shared_media: Path) -> None:
