@@ -87,7 +87,7 @@ def run(config: DictConfig) -> dict[str, float]:
 
 def check_reranking(config: DictConfig, model: TwoTower, dataset: Dataset) -> None:
     """Refuse what re-ranking cannot do before anything is paid for."""
-    if config.get("rerank") is not None:
+    if config.get("rerank"):
         instantiate(config.rerank).check(dataset, bool(model.item_tower.modalities))
 
 
@@ -154,7 +154,7 @@ def evaluate_model_file(path: Path, dataset: Dataset, config: DictConfig, folder
         folder / "metrics.json", model, baselines, found.data_hash, [found.seed], comparisons, found.frontier, views
     )
     print(f"metrics: {folder / 'metrics.json'}")
-    if config.get("rerank") is not None:
+    if config.get("rerank"):
         _price_reranking(config, scorer, dataset, catalogue, folder)
     return model.metrics
 

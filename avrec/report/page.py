@@ -13,6 +13,7 @@ from avrec.report.page_data import data_section, media_section
 from avrec.report.page_media import fitting, read_media, wanted_items
 from avrec.report.page_parts import Media, Page, Section, number, percent, shown
 from avrec.report.page_people import people_section, worst_section
+from avrec.report.page_rerank import rerank_section
 from avrec.report.page_results import comparison_section, frontier_section, headline, slices_section
 from avrec.report.page_run import RunRecord
 from avrec.report.page_subject import Subject
@@ -79,6 +80,7 @@ def _sections(subject: Subject) -> tuple[list[Section], list[Section]]:
         comparison_section(run),
         slices_section(run),
         frontier_section(run),
+        rerank_section(run),
         popularity_section(subject),
         shares_section(subject),
         map_section(subject),

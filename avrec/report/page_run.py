@@ -50,6 +50,7 @@ class RunRecord:
         metrics: `metrics.json`; empty for a run that was not evaluated.
         manifest: of the prepared data set; empty where it is gone.
         stages: in order.
+        reranking: `rerank.json`; empty where nothing was re-ranked.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class RunRecord:
     metrics: Mapping[str, Any]
     manifest: Mapping[str, Any]
     stages: tuple[StageRecord, ...]
+    reranking: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path, prepared: Path) -> "RunRecord":
@@ -79,6 +81,7 @@ class RunRecord:
             _optional(folder / "metrics.json"),
             _optional(prepared / "manifest.json"),
             tuple(stages),
+            _optional(folder / "rerank.json"),
         )
 
     @property

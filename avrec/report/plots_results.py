@@ -93,3 +93,28 @@ def frontier(points: Sequence[tuple[float, float]], chosen: Mapping[str, tuple[f
             axes.legend(loc="lower left")
 
     return drawn(draw, 3.2)
+
+
+def trade(
+    start: tuple[float, float], series: Mapping[str, Sequence[tuple[float, float]]], bought: str, paid: str
+) -> bytes:
+    """What is gained against what it costs: a line from `start` through the points of each kind of order.
+
+    Args:
+        start: (gained, kept) of the unchanged order.
+        series: kind of order -> (gained, kept), the cheapest first.
+        bought: label of the first.
+        paid: label of the second.
+    """
+
+    def draw(axes: Axes) -> None:
+        for place, (name, points) in enumerate(series.items()):
+            marker = MARKERS[place % len(MARKERS)]
+            axes.plot(*zip(start, *points, strict=True), marker=marker, color=colour(place), markersize=6, label=name)
+        axes.plot(*start, "o", color=INK, markersize=8, label="as ranked")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(bought)
+        axes.set_ylabel(paid)
+        axes.legend(loc="lower left")
+
+    return drawn(draw, 3.2)

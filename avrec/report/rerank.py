@@ -41,7 +41,7 @@ def rerank_table(prices: Prices, trials: RerankTrials) -> Table:
         ndcg = row[f"ndcg{at}"]
         numbers = [_number(row.get(key)) for key in columns.values()]
         days = [f"{row[age]:.1f}" if age in row else "-"] if with_age else []
-        table.add_row(name, f"{ndcg:.4f}", _change(ndcg, before), *numbers, *days)
+        table.add_row(name, f"{ndcg:.4f}", change(ndcg, before), *numbers, *days)
         if name == "as ranked":
             table.add_section()
     table.caption = _caption(prices, trials, with_age)
@@ -67,7 +67,8 @@ def _who(prices: Prices) -> str:
     return f"{prices.num_users:,} users{drawn}"
 
 
-def _change(ndcg: float, before: float) -> str:
+def change(ndcg: float, before: float) -> str:
+    """The price in percent, as words: `-3.2 %`; empty where nothing changes."""
     return "" if before == 0 or ndcg == before else f"{100 * (ndcg / before - 1):+.1f} %"
 
 

@@ -100,8 +100,7 @@ def test_an_allowed_item_that_is_unknown(ask, console):
 
 
 def test_what_reranking_cannot_do_is_said_before_anything_is_trained(console, data):
-    trials = "++rerank._target_=avrec.evaluation.rerank_prices.RerankTrials"
-    answer = console("train", *data, trials, "++rerank.released=nowhere", "run_dir=untrained", code=2)
+    answer = console("train", *data, "rerank=prices", "rerank.released=nowhere", "run_dir=untrained", code=2)
     assert "'nowhere'" in answer.err and not (console.folder / "untrained" / "checkpoints").exists()
 
 
@@ -123,5 +122,5 @@ def test_what_reranking_costs_is_printed_and_kept(console, run, data):
     assert set(levels) == {"hybrid", "collaborative", "content-based"}
     caption = " ".join(answer.out.split())
     assert "levels of one model: “overall” is the hybrid score, “ids only” the collaborative one" in caption
-    assert not console("evaluate", f"ckpt={run.model}", "run_dir=free", words[0], "rerank=null").out.count("re-ranking")
+    assert not console("evaluate", f"ckpt={run.model}", "run_dir=free", words[0], "rerank=none").out.count("re-ranking")
     assert "rerank.json" not in {path.name for path in (console.folder / "free").iterdir()}

@@ -47,6 +47,21 @@ MANIFEST = {
     "source": {"generator": "made up"},
     "missing_media": {"audio": [HOSTILE]},
 }
+ORDERS = {  # as JSON sorts them
+    "MMR, lambda 0": {"ndcg@20": 0.1, "recall@20": 0.3, "diversity@20": 0.9, "mean_age_days@20": 10.0},
+    "MMR, lambda 0.5": {"ndcg@20": 0.15, "recall@20": 0.35, "diversity@20": 0.8, "mean_age_days@20": 11.0},
+    "as ranked": {"ndcg@20": 0.2, "recall@20": 0.4, "diversity@20": 0.6, "mean_age_days@20": 12.25},
+    "fresh, weight 0.3": {"ndcg@20": 0.18, "recall@20": 0.4, "mean_age_days@20": 3.0},
+    "seen items not hidden": {"ndcg@20": 0.05, "recall@20": 0.1, "diversity@20": 0.5},
+}
+RERANKED = {
+    "part": "validation",
+    "users": 60,
+    "of_all_users": 64,
+    "alike_by": HOSTILE,
+    "diversity_by": HOSTILE,
+    "rows": ORDERS,
+}
 CURVES = """epoch,step,train/loss,train/id_loss,train/joint_loss,val/recall@20
 0,1,9.0,5.0,0,
 0,2,7.0,nan,0,
@@ -101,6 +116,7 @@ def make_subject(folder: Path, dataset: Dataset | None = None, evaluated: bool =
         (stage / "done.json").write_text(json.dumps({"epochs": 2, "best_epoch": 1, "objective": 0.3, "undone": False}))
         (folder / "logs" / "joint").mkdir(parents=True)
         (folder / "logs" / "joint" / "metrics.csv").write_text(CURVES)
+        (folder / "rerank.json").write_text(json.dumps(RERANKED))
         (folder / "manifest.json").write_text(json.dumps(MANIFEST))
     problems = {"audio": {HOSTILE: MediaProblem(HOSTILE, "audio", "unreadable", f"no header {HOSTILE}")}}
     question = Question.of(dataset, "test")

@@ -12,11 +12,12 @@ from avrec.report.page import FILE, MAX_BYTES, page_bytes, write_page
 from avrec.report.page_catalogue import group_shares, principal_plane
 from avrec.report.page_parts import number, percent, shown
 from avrec.report.page_people import found_counts
+from avrec.report.page_rerank import rerank_section
 from avrec.report.page_results import headline
 from avrec.report.page_run import RunRecord, read_curves
 from avrec.report.page_sides import side_of
 from avrec.report.page_training import training_section
-from tests.report.page_world import CURVES, HOSTILE, MANIFEST, Parsed, hostile_dataset, make_subject
+from tests.report.page_world import CURVES, HOSTILE, MANIFEST, RERANKED, Parsed, hostile_dataset, make_subject
 from tests.training.world import block_world
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:avrec.report")
@@ -78,6 +79,7 @@ def test_every_part_says_what_was_measured(content, subject):
         "Compared with baselines",
         "Where it works and where it does not",
         "What showing new items costs",
+        "What varied and fresh lists cost",
         "Popular, rare and new items",
         "What the content is made of",
         "Map of the catalogue",
@@ -104,6 +106,27 @@ def test_the_same_run_gives_the_same_bytes(subject, content):
     assert page_bytes(subject, Limits()) == content
 
 
+def test_the_price_of_every_order(subject):
+    section = rerank_section(subject.run)
+    [sheet] = section.sheets
+    assert sheet.caption == "on validation, 60 users of 64"
+    assert sheet.columns == ["", "NDCG@20", "price", "recall", "diversity", "age, days"]
+    assert sheet.rows == [
+        ["as ranked", "0.200", "", "0.400", "0.600", "12.2"],
+        ["MMR, lambda 0.5", "0.150", "-25.0 %", "0.350", "0.800", "11.0"],
+        ["MMR, lambda 0", "0.100", "-50.0 %", "0.300", "0.900", "10.0"],
+        ["fresh, weight 0.3", "0.180", "-10.0 %", "0.400", "–", "3.0"],
+        ["seen items not hidden", "0.050", "-75.0 %", "0.100", "0.500", "–"],
+    ]
+    assert "Fresh orders add" in section.lead and "might repeat the history" in section.lead
+    [picture] = section.pictures
+    assert "MMR, lambda 0.5: diversity 0.800, NDCG 0.150" in picture.alt and "fresh" not in picture.alt
+    plain = {"as ranked": {"ndcg@10": 0.2, "recall@10": 0.4}}
+    section = rerank_section(replace(subject.run, reranking=RERANKED | {"rows": plain, "users": 64}))
+    assert section.sheets[0].rows == [["as ranked", "0.200", "", "0.400"]] and not section.pictures
+    assert section.sheets[0].caption == "on validation, 64 users" and "Fresh" not in section.lead
+
+
 def test_a_page_without_room_is_an_error(subject, monkeypatch):
     monkeypatch.setattr("avrec.report.page._sections", lambda subject: ([], []))
     with pytest.raises(AvrecError, match=r"at most 1,000 are written"):
@@ -120,6 +143,7 @@ def test_missing_parts_are_left_out_with_a_sentence(tmp_path):
         "This run was not evaluated on its test part",
         "Left out: the run holds no metrics.json with a test part.",
         "Left out: the calibration had no choice",
+        "Left out: nothing was re-ranked. Train with rerank=prices to be told.",
         "Left out: the test part is empty.",
         "Left out: the model reads one modality, sound, so there is nothing to share.",
         "The items have neither a field with a few values nor tags",
