@@ -87,6 +87,13 @@ def test_shelves_of_a_known_user_play_and_say_why(browser: Browser, address: str
         "[...document.querySelectorAll('.tile video')].some(one => one.readyState >= 2 && one.videoWidth > 0)"
     )
     film = "(document.querySelector('.tile video').closest('.tile'))"
+    below = "document.querySelector('#more').getBoundingClientRect().top"
+    before = browser.value(f"{film}.click(), {below}")  # at once, before anything of the film has come
+    assert browser.value("document.querySelector('#detail .player video').readyState") == 0
+    browser.until("document.querySelector('#detail .player video').readyState > 0")
+    assert browser.value(below) == before, "nobody is to click beside what moves away"
+    browser.click("#detail-close")
+    browser.until("!document.querySelector('#detail').open")
     browser.click(film)
     browser.until("document.querySelector('#detail[open] .player video').currentTime > 0")
     shares = browser.value("[...document.querySelectorAll('.facts output')].map(one => one.textContent)")
