@@ -1,7 +1,7 @@
 """The whole training of one model: stages, propagation, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,9 +76,23 @@ def calibrate(
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
     model.set_friends(None)
     content = comparable_content(model, catalogue) if model.item_tower.modalities else None
-    trained = ~dataset.cold_items
-    whole = Neighbourhoods(dataset.train, content, trained)
-    mix = max(mixes, key=lambda mix: _score_of(model, catalogue, dataset, start, whole, mix))
+    whole = Neighbourhoods(dataset.train, content, ~dataset.cold_items)
+    cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
+    known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
+
+    def settings(mix: Mix, grid: CalibrationGrid) -> list[FrontierPoint]:
+        apply_mix(model, start, whole, mix)
+        model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
+        return frontier(model, catalogue, dataset, cold, grid)
+
+    def worth(mix: Mix) -> float:
+        """Of what is reported, at a rough operating point: a mix is chosen as it is used, beside content."""
+        if content is not None:
+            return max(point.score for point in settings(mix, _rough(grid)))
+        apply_mix(model, start, whole, mix)
+        return score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)
+
+    mix = max(mixes, key=worth) if len(mixes) > 1 else mixes[0]
     apply_mix(model, start, whole, mix)
     lent = lend(model, catalogue, dataset, grid.friend_strengths, grid.friend_kappas)
     if content is None:
@@ -87,10 +101,7 @@ def calibrate(
         objective = score(TwoTowerScorer(model, catalogue), dataset)
         return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, lent)
 
-    cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
-    known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
-    model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
-    points = frontier(model, catalogue, dataset, cold, grid)
+    points = settings(mix, grid)
     apply_mix(model, start, whole, mix)
     chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
@@ -98,13 +109,13 @@ def calibrate(
     return Calibrated(points_by_rule, pareto(points), mix, chosen["overall"].score, lent)
 
 
-def _score_of(
-    model: TwoTower,
-    catalogue: CatalogueFeatures,
-    dataset: Dataset,
-    start: dict[str, torch.Tensor],
-    neighbourhoods: Neighbourhoods,
-    mix: Mix,
-) -> float:
-    apply_mix(model, start, neighbourhoods, mix)
-    return score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)
+def _rough(grid: CalibrationGrid) -> CalibrationGrid:
+    """Every other value and every fourth offset: enough to compare propagations by, at a small part of the cost."""
+    return replace(
+        grid,
+        kappas=grid.kappas[::2],
+        scales=grid.scales[::2],
+        neighbour_weights=grid.neighbour_weights[::2],
+        smoothings=grid.smoothings[::2],
+        offsets=grid.offsets[::4],
+    )
