@@ -40,7 +40,7 @@ def main(
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         for library in libraries:
-            load_decord() if library == "decord" else require(library, "decode")
+            _ = load_decord() if library == "decord" else require(library, "decode")
         module, _, attribute = function.partition(":")
         decode = getattr(importlib.import_module(module), attribute)
     except Exception as error:

@@ -99,6 +99,7 @@ def test_a_trained_run_looks_right_in_a_browser(tmp_path):
     run = tmp_path / "run"
     tables = write_tables(tmp_path / "tables")
     small = [*SMALL, "baseline=[popularity,ease]", f"data_dir={tmp_path / 'prepared'}", "trainer.log_every_n_steps=1"]
+    small += ["rerank=prices"]
     launch("train", [f"run_dir={run}", *tables, *small], ["avrec", "train"])
     before = sorted(path.name for path in (run / ".hydra").iterdir())
     overrides = (run / ".hydra" / "overrides.yaml").read_bytes()
@@ -106,6 +107,7 @@ def test_a_trained_run_looks_right_in_a_browser(tmp_path):
     assert sorted(path.name for path in (run / ".hydra").iterdir()) == before
     assert (run / ".hydra" / "overrides.yaml").read_bytes() == overrides
     text = (run / "report.html").read_text()
+    assert "MMR, lambda 0.5" in text and "Left out: nothing was re-ranked" not in text
     assert "clip-09 [/live]" in text or "Clip 9" in text
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
