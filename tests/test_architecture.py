@@ -240,3 +240,13 @@ def test_no_source_is_ignored_by_git() -> None:
         ["git", "check-ignore", "--stdin"], input="\n".join(files), cwd=ROOT, capture_output=True, text=True
     )
     assert answer.stdout == ""
+
+
+def test_what_runs_leave_behind_is_not_checked_for_spelling() -> None:
+    """Else `make test` fails for whoever has made the quickstart: a report holds images as letters."""
+    folders = [
+        line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if re.fullmatch(r"/\w+/", line)
+    ]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["codespell"]
+    assert {"runs", "data"} <= set(folders)
+    assert {f"./{folder}" for folder in folders} <= set(settings["skip"].split(","))
