@@ -155,6 +155,7 @@ def _telling(bundle: Bundle) -> Callable[[int, int], None]:
     before: list[int] = []
 
     def tell(done: int, total: int) -> None:
+        """Say how far it is, and how fast, now and then."""
         nonlocal told
         now = time.monotonic()
         if not before:

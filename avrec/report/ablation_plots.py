@@ -41,6 +41,7 @@ def forest(effects: Sequence[Effect], breaks: Sequence[int], label: str) -> byte
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         for place, one in enumerate(effects):
             colour = COLOURS[one.verdict]
             axes.plot(one.interval, [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")

@@ -15,6 +15,7 @@ def shares(by_modality: Mapping[str, Float64]) -> bytes:
     """How the share of each modality is spread over the items."""
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         edges = [place / NUM_BINS for place in range(NUM_BINS + 1)]
         for place, (name, values) in enumerate(by_modality.items()):
             axes.hist(values, edges, histtype="stepfilled", color=colour(place), alpha=0.18)
@@ -36,6 +37,7 @@ def popularity(groups: Sequence[str], series: Mapping[str, Float64]) -> bytes:
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         width = 0.8 / len(series)
         for place, (name, values) in enumerate(series.items()):
             left = np.arange(len(groups)) - 0.4 + place * width
@@ -59,6 +61,7 @@ def catalogue_map(places_N2: Float32, group_N: Int64, names: Sequence[str], titl
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         counts = np.bincount(group_N, minlength=len(names))
         size = float(np.clip(4000 / max(len(group_N), 1), 3, 16))
         for group in np.argsort(-counts, kind="stable"):

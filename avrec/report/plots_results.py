@@ -33,6 +33,7 @@ def comparison(marks: Sequence[Mark], label: str) -> bytes:
     """Recommenders from top to bottom, each with its value and interval; a line marks the first one's value."""
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         for place, mark in enumerate(marks):
             fill = GROUPS[mark.group]
             if mark.interval is not None:
@@ -58,6 +59,7 @@ def slices(names: Sequence[str], series: Mapping[str, Sequence[float | None]], l
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         for place, (name, values) in enumerate(series.items()):
             known = [(value, row) for row, value in enumerate(values) if value is not None]
             marker = MARKERS[place % len(MARKERS)]
@@ -80,6 +82,7 @@ def frontier(points: Sequence[tuple[float, float]], chosen: Mapping[str, tuple[f
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         axes.plot(*zip(*points, strict=True), ".", color=GREY, markersize=4)
         for place, (name, (warm, cold)) in enumerate(chosen.items()):
             marker = MARKERS[place % len(MARKERS)]
@@ -108,6 +111,7 @@ def trade(
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         for place, (name, points) in enumerate(series.items()):
             marker = MARKERS[place % len(MARKERS)]
             axes.plot(*zip(start, *points, strict=True), marker=marker, color=colour(place), markersize=6, label=name)

@@ -20,6 +20,7 @@ def curves(series: Mapping[str, Series], label: str, best_epoch: int | None) -> 
     """
 
     def draw(axes: Axes) -> None:
+        """Put everything on the axes."""
         for name, (epochs, values) in series.items():
             axes.plot([epoch + 1 for epoch in epochs], values, label=name)
         if best_epoch is not None:
