@@ -113,6 +113,8 @@ def _composed(name: str, overrides: Sequence[str], added: Sequence[str]) -> Comp
     except HydraException as error:
         raise explained(error, name, asked, added) from error
     except Exception as error:
+        if isinstance(error, ValueError) and "Config group override" in str(error):
+            raise ConfigError(_null_problem(name, overrides, added)) from error
         if not is_yaml_error(error):
             raise
         raise ConfigError(yaml_problem(error)) from error
@@ -163,3 +165,9 @@ def _values(override: Override) -> list[str]:
         return []
     values = itertools.islice(override.sweep_string_iterator(), MAX_SWEEP_VALUES)
     return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def _null_problem(name: str, overrides: Sequence[str], added: Sequence[str]) -> str:
+    groups = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP, name, list(added))
+    named = [word for word in overrides if word.partition("=")[0].lstrip("+") in groups and word.endswith("=null")]
+    return f"{', '.join(named)}: a group takes the name of one of its options, and null is none of them."

@@ -50,6 +50,10 @@ MISTAKES = {
     ("zzz=3",): f"zzz: no such key; there are: {KEYS}.",
     ("traner=ddp",): "traner: no such key; did you mean 'trainer'?",
     ("trainer=dpp",): "trainer=dpp: no such option; did you mean 'ddp'?",
+    (
+        "trainer=null",
+        "ckpt=null",
+    ): "trainer=null: a group takes the name of one of its options, and null is none of them.",
     ("trainer=zzz",): "trainer=zzz: no such option; there are: cpu, ddp.",
     ("experiment=quick",): "experiment: the group is not in use yet; write +experiment=quick",
     ("+experiment=quik",): "experiment=quik: no such option; did you mean 'quick'?",
