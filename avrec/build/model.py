@@ -21,7 +21,9 @@ from avrec.models.item_tower import ItemTower, OperatingPoint
 from avrec.models.two_tower import TwoTower
 from avrec.training.checkpoints import load_tensors
 
-FORMAT_VERSION = 3  # 3: side information, what friends lend; 2: media encoders with their checkpoints
+FORMAT_VERSION = (
+    4  # 4: factors beside the ids; 3: side information, what friends lend; 2: media encoders with their checkpoints
+)
 
 # The keys of a configuration that describe the model; they travel inside the model file.
 MODEL_KEYS = (
@@ -255,7 +257,10 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
 def _check_sizes(sizes: Sizes, value: Mapping[str, Any], path: str | Path) -> None:
     """Compare the sizes that a file claims with its tensors, before a model of that size is built."""
     state, dim = value["state_dict"], value["config"]["id_dim"]
+    num_factors = state["factors_NF"].shape[-1]
     claims = {
+        "factors_NF": (sizes.num_items, num_factors),
+        "user_tower.factor_map_FF": (num_factors, num_factors),
         "item_table.output_ND": (sizes.num_items, dim),
         "user_evidence_U": (sizes.num_users,),
         **{f"item_tower.encoders.{name}.preprocess.mean_F": (width,) for name, width in sizes.feature_dims.items()},

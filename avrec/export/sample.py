@@ -52,7 +52,7 @@ class EveryItem:
                 inputs[f"feature_{name}"] = _taken(self._values[name], rows)
             inputs[f"mask_{name}"] = mask[rows]
         return inputs | {
-            "id_vector": _taken(self.model.item_table.output_ND, rows),
+            "id_vector": _taken(self.model.id_vectors(), rows),
             "neighbour_vector": _taken(self.model.neighbour_vector_ND, rows),
             "bias": _taken(self.model.item_table.bias_N, rows),
             "evidence": _taken(self.model.item_evidence_N, rows),

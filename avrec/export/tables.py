@@ -76,7 +76,7 @@ class Tables:
             item_vectors=_array(item),
             history_vectors=_array(history),
             content_vectors=comparable_content(model, catalogue),
-            id_vectors=_array(model.item_table.output_ND),
+            id_vectors=_array(model.id_vectors()),
             evidence=_array(model.item_evidence_N),
             history=dataset.train.merged(dataset.validation).merged(dataset.test),
             shares=_array(shares),

@@ -1,6 +1,7 @@
 """`TwoTower`: the towers with their tables, for one catalogue.
 
-Axes: B users in the batch, N items, U users, M modalities, D embedding of the ids, C content width, K neighbours.
+Axes: B users in the batch, N items, U users, M modalities, D embedding of the ids, F factors at its end, C content
+width, K neighbours.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from avrec.models.id_table import ItemTable, UserTable
 from avrec.models.item_tower import ItemTower, OperatingPoint
@@ -30,7 +32,8 @@ class TwoTower(nn.Module):
 
     Besides the learned parts it holds, as buffers: the training evidence of items and users; for cold items the mean id
     vector of their content neighbours; for each item the neighbours whose content is mixed into its history vector, with
-    weights that sum to 1; and what each user takes on from his friends, no rows where there are none.
+    weights that sum to 1; what each user takes on from his friends, no rows where there are none; and the item factors that
+    lie beside the learned ids, no columns where there are none.
 
     Args:
         item_tower: with `id_dim` and `content_dim`.
@@ -46,6 +49,7 @@ class TwoTower(nn.Module):
     smoothing_idx_NK: Tensor
     smoothing_weight_NK: Tensor
     friends_UD: Tensor
+    factors_NF: Tensor
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class TwoTower(nn.Module):
         self.register_buffer("smoothing_idx_NK", torch.zeros(num_items, num_smoothing_neighbours, dtype=torch.long))
         self.register_buffer("smoothing_weight_NK", torch.zeros(num_items, num_smoothing_neighbours))
         self.register_buffer("friends_UD", torch.zeros(0, dim))
+        self.register_buffer("factors_NF", torch.zeros(num_items, 0))
 
     @property
     def num_items(self) -> int:
@@ -79,12 +84,18 @@ class TwoTower(nn.Module):
         """Put another calibration in force."""
         self.item_tower.set_operating_point(point)
 
+    def id_vectors(self) -> Tensor:
+        """(N, D) the id vector of every item as it is scored: the learned one and its factors."""
+        return torch.cat([self.item_table.output_ND.detach(), self.factors_NF], dim=1)
+
     @torch.no_grad()
     def item_vectors(self, catalogue: CatalogueFeatures, block: int = 8192) -> tuple[Tensor, Tensor, Tensor]:
         """Item vectors (N, D + 1 + C), history vectors (N, D + C) and shares (N, M) of the whole catalogue, in eval mode."""
         was_training = self.training
         self.eval()
-        history_table_ND, output_table_ND = self.item_table.draw()
+        history_table_ND, output_table_ND = (
+            torch.cat([table, self.factors_NF], dim=1) for table in self.item_table.draw()
+        )
         blocks = []
         for start in range(0, self.num_items, block):
             rows = slice(start, start + block)
@@ -120,19 +131,43 @@ class TwoTower(nn.Module):
     def own_vectors(self, user_idx_B: Tensor) -> Tensor:
         """What the user tower takes as `user_vector`, (B, D): the gated residual and what friends lend; 0 for a stranger, -1."""
         place_B = user_idx_B.clamp(min=0)
-        own_BD: Tensor = self.user_table(user_idx_B, self.user_evidence_U[place_B])
+        residual_BD = self.user_table(user_idx_B, self.user_evidence_U[place_B])
+        own_BD = functional.pad(residual_BD, (0, self.factors_NF.shape[1]))
         if len(self.friends_UD):
             own_BD = own_BD + self.friends_UD[place_B] * (user_idx_B >= 0).unsqueeze(1)
         return own_BD
 
     def set_friends(self, friends_UD: Tensor | None) -> None:
         """Put in force what each user takes on from his friends; None for nothing."""
-        kept = self.friends_UD.new_zeros(0, self.item_table.dim) if friends_UD is None else friends_UD
+        kept = self.friends_UD.new_zeros(0, self.item_tower.id_dim) if friends_UD is None else friends_UD
         self.friends_UD = kept.to(self.friends_UD)
 
+    def set_factors(self, factors_NF: Tensor, map_FF: Tensor) -> None:
+        """Lay factors beside the learned ids of a trained model, 0 columns for none.
+
+        What stands in the coordinates of the id vectors is emptied: neighbours' vectors, and what friends lend.
+
+        Args:
+            factors_NF: the last F numbers of every item's id vector.
+            map_FF: makes a user's last F numbers, as a column, of the normalised sum over his history.
+        """
+        self._make_room(factors_NF.shape[1])
+        self.factors_NF.copy_(factors_NF)
+        self.user_tower.factor_map_FF.copy_(map_FF)
+
+    def _make_room(self, num_factors: int) -> None:
+        self.item_tower.id_dim = self.item_table.dim + num_factors
+        self.factors_NF = self.factors_NF.new_zeros(self.num_items, num_factors)
+        self.user_tower.factor_map_FF = self.factors_NF.new_zeros(num_factors, num_factors)
+        self.neighbour_vector_ND = self.factors_NF.new_zeros(self.num_items, self.item_tower.id_dim)
+        self.set_friends(None)
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        """A file holds no row of friends or one for every user; the buffer takes that size."""
+        """A file holds no row of friends or one for every user, and any number of factors; the buffers take that size."""
+        factors = state_dict.get(f"{prefix}factors_NF")
+        if factors is not None and factors.dim() == 2 and factors.shape[1] != self.factors_NF.shape[1]:
+            self._make_room(factors.shape[1])
         found = state_dict.get(f"{prefix}friends_UD")
         if found is not None and len(found) in (0, self.user_table.num_users):
-            self.friends_UD = self.friends_UD.new_zeros(len(found), self.item_table.dim)
+            self.friends_UD = self.friends_UD.new_zeros(len(found), self.item_tower.id_dim)
         super()._load_from_state_dict(state_dict, prefix, *args)

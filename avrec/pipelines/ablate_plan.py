@@ -27,7 +27,7 @@ REFERENCE = "reference"
 ALL = "all"
 CONTROL = "control="
 # What is chosen after the stages: a variant of these alone starts from the reference's trained stages.
-AFTER_STAGES = frozenset({"grid", "propagation"})
+AFTER_STAGES = frozenset({"factors", "grid", "propagation"})
 _SLUG = re.compile(r"[^a-z0-9._]+")
 _PLAIN = re.compile(r"[A-Za-z0-9._ =:-]+")
 MAX_SLUG = 60

@@ -166,7 +166,7 @@ def _price_reranking(
     trials, model = instantiate(config.rerank), scorer.model
     protocol = protocol_named(str(config.get("protocol", HONEST.name)))
     by = trials.by or ("content" if model.item_tower.modalities else "taste")
-    ids_ND = model.item_table.output_ND.detach().float().cpu().numpy() * ~dataset.cold_items[:, None]
+    ids_ND = model.id_vectors().float().cpu().numpy() * ~dataset.cold_items[:, None]
     alike = (by, unit_vectors(comparable_content(model, catalogue) if by == "content" else ids_ND))
     prices = rerank_prices(scorer, dataset, trials, alike, ListMeasures.of(dataset), protocol=protocol)
     Console(width=None if sys.stdout.isatty() else 110).print(rerank_table(prices, trials))

@@ -92,7 +92,8 @@ def run(config: DictConfig) -> TrainResult:
     dataset = with_steps(dataset, model, store)  # exactly, by the encoders as they are kept
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
     mixes = list(instantiate(config.propagation).values())
-    calibrated = calibrate(model, catalogue, dataset, mixes, instantiate(config.grid), pseudo_cold)
+    factors, grid = instantiate(config.factors), instantiate(config.grid)
+    calibrated = calibrate(model, catalogue, dataset, mixes, grid, pseudo_cold, factors)
     points = [point.as_dict() for point in calibrated.frontier]
     operating = calibrated.operating_points, points
     save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, *operating, side=packed(side))
@@ -232,6 +233,7 @@ def _record(
         "config": plain,
         "stages": summaries,
         "propagation": asdict(calibrated.mix),
+        "factors": [asdict(beside) for beside in calibrated.beside],
         "friends": [asdict(lent) for lent in calibrated.lent],
         "speed": [] if rates is None else rates.rows(),
         "data_wait_share": {} if rates is None else rates.wait_share,

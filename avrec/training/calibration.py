@@ -4,9 +4,9 @@ Axes: B users in a block, N items, W warm items, K cold items, T targets of the 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,14 +18,12 @@ from avrec.core.query import held_out_query
 from avrec.evaluation.question import Question
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
+from avrec.training.operating_rules import NEVER, FrontierPoint
 from avrec.training.scorer import TwoTowerScorer, content_table
 
 CUTOFF = 20
 LIST = 64
 TARGETS = 512
-NEVER = -1e4
-Rule = Literal["overall", "cold98", "balanced"]
-RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -49,27 +47,6 @@ class CalibrationGrid:
     offsets: Sequence[float] = tuple(np.linspace(-10.0, 1.0, 133).tolist())
     friend_strengths: Sequence[float] = (0.0, 0.1, 0.3, 1.0, 2.0)
     friend_kappas: Sequence[float | None] = (5.0, None)
-
-
-@dataclass(frozen=True)
-class FrontierPoint:
-    """One setting and its validation metrics at cut-off 20; `score` is recall + NDCG over all targets."""
-
-    point: OperatingPoint
-    recall: float
-    ndcg: float
-    cold_recall: float
-    warm_recall: float
-
-    @property
-    def score(self) -> float:
-        """Recall@20 + NDCG@20."""
-        return self.recall + self.ndcg
-
-    def as_dict(self) -> dict[str, float]:
-        """Plain numbers for a results file."""
-        values = {"recall@20": self.recall, "ndcg@20": self.ndcg}
-        return asdict(self.point) | values | {"cold/recall@20": self.cold_recall, "warm/recall@20": self.warm_recall}
 
 
 @dataclass
@@ -162,7 +139,7 @@ def _blocks(model: TwoTower, catalogue: CatalogueFeatures, dataset: Dataset, siz
     """The validation users block by block, at the operating point in force."""
     scorer = TwoTowerScorer(model, catalogue)
     dim = model.item_tower.id_dim
-    table_ND = model.item_table.output_ND.detach().float()
+    table_ND = model.id_vectors().float()
     content_NC = torch.from_numpy(content_table(model, catalogue)).to(scorer.device)
     target, history = dataset.validation, dataset.history("validation")
     users = np.flatnonzero(target.user_counts)
@@ -261,34 +238,3 @@ def _points(sums: _Sums, setting: OperatingPoint, offsets_O: Tensor) -> list[Fro
         )
         for index in range(len(offsets_O))
     ]
-
-
-def choose(points: Sequence[FrontierPoint], rule: Rule) -> FrontierPoint:
-    """The setting that a rule chooses.
-
-    `overall`: the best score. `cold98`: the best cold recall among settings that keep 98 % of the best score. `balanced`: the
-    best harmonic mean of the recall on cold and on warm items, for catalogues that renew themselves: how many targets are
-    cold grows with the time since training, so the share that validation has says little of later.
-
-    Of equals in one number the better in the other is taken.
-    """
-    best = max(points, key=lambda point: (point.score, point.cold_recall))
-    if rule == "overall":
-        return best
-    if rule == "balanced":
-        return max(points, key=lambda point: (_harmonic_mean(point.cold_recall, point.warm_recall), point.score))
-    near = (point for point in points if point.score >= 0.98 * best.score)
-    return max(near, key=lambda point: (point.cold_recall, point.score))
-
-
-def _harmonic_mean(one: float, other: float) -> float:
-    return 2 * one * other / (one + other) if one > 0 and other > 0 else 0.0
-
-
-def pareto(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
-    """The settings that no other beats in both score and cold recall, best score first."""
-    kept: list[FrontierPoint] = []
-    for point in sorted(points, key=lambda point: (-point.score, -point.cold_recall)):
-        if not kept or point.cold_recall > kept[-1].cold_recall:
-            kept.append(point)
-    return kept

@@ -1,19 +1,20 @@
-"""The whole training of one model: stages, propagation, calibration."""
+"""The whole training of one model: stages, propagation, factors, calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from avrec.core.arrays import Bool
 from avrec.core.dataset import Dataset
 from avrec.models.item_tower import OperatingPoint
 from avrec.models.two_tower import CatalogueFeatures, TwoTower
-from avrec.training.calibration import NEVER, RULES, CalibrationGrid, FrontierPoint, choose, frontier, pareto
+from avrec.training.calibration import CalibrationGrid, frontier
+from avrec.training.factor_segment import NO_FACTORS, Beside, FactorGrid, lay_beside, no_factors
 from avrec.training.lending import Lent, lend, score
 from avrec.training.media_store import media_encoders
+from avrec.training.operating_rules import NEVER, RULES, FrontierPoint, choose, pareto
 from avrec.training.propagation import Mix, Neighbourhoods, apply_mix
 from avrec.training.ranks import own_ranks
 from avrec.training.scorer import TwoTowerScorer, comparable_content
@@ -26,9 +27,10 @@ class Calibrated:
 
     Attributes:
         operating_points: {rule: setting}.
-        frontier: the settings that no other beats in both score and cold recall.
+        frontier: the settings that no other beats in both score and cold recall, and those that were chosen.
         mix: the propagation in force.
         objective: validation Recall@20 + NDCG@20 at `overall`.
+        beside: factorisations tried beside the ids, the setting in force first; empty where none was to be tried.
         lent: how much users take on from their friends, the chosen setting first; empty without friends.
     """
 
@@ -36,6 +38,7 @@ class Calibrated:
     frontier: list[FrontierPoint]
     mix: Mix
     objective: float
+    beside: tuple[Beside, ...] = ()
     lent: tuple[Lent, ...] = ()
 
 
@@ -62,8 +65,9 @@ def calibrate(
     mixes: Sequence[Mix],
     grid: CalibrationGrid,
     pseudo_cold: Bool | None = None,
+    factors: FactorGrid = NO_FACTORS,
 ) -> Calibrated:
-    """Choose propagation, what friends lend and operating points on validation, and leave the model at `overall`.
+    """Choose propagation, factors beside the ids, what friends lend and operating points; leave the model at `overall`.
 
     Args:
         model: trained; its tables are replaced by the propagated ones.
@@ -72,41 +76,48 @@ def calibrate(
         mixes: propagations to try; the first should be none.
         grid: operating points to try.
         pseudo_cold: (N,) trained items that count as cold here, see `pseudo_cold_items`.
+        factors: factorisations to try beside the trained ids; none by default.
     """
     start = {name: value.clone() for name, value in model.item_table.state_dict().items()}
-    model.set_friends(None)
+    model.set_factors(*no_factors(model))
     content = comparable_content(model, catalogue) if model.item_tower.modalities else None
     whole = Neighbourhoods(dataset.train, content, ~dataset.cold_items)
     cold = dataset.cold_items if pseudo_cold is None else dataset.cold_items | pseudo_cold
     known = whole if pseudo_cold is None else Neighbourhoods(dataset.train, content, ~cold)
 
-    def settings(mix: Mix, grid: CalibrationGrid) -> list[FrontierPoint]:
-        apply_mix(model, start, whole, mix)
-        model.neighbour_vector_ND.copy_(torch.from_numpy(known.stand_ins(model.item_table.output_ND.detach().numpy())))
-        return frontier(model, catalogue, dataset, cold, grid)
+    def settings(grid: CalibrationGrid) -> list[FrontierPoint]:
+        known.lend_stand_ins(model)
+        points = frontier(model, catalogue, dataset, cold, grid)
+        whole.lend_stand_ins(model)
+        return points
 
-    def worth(mix: Mix) -> float:
-        """Of what is reported, at a rough operating point: a mix is chosen as it is used, beside content."""
+    def worth() -> float:
+        """Of what is reported, at a rough operating point: what is chosen is chosen as it is used, beside content."""
         if content is not None:
-            return max(point.score for point in settings(mix, _rough(grid)))
-        apply_mix(model, start, whole, mix)
+            return max(point.score for point in settings(_rough(grid)))
         return score(TwoTowerScorer(model, catalogue, "collaborative"), dataset)
 
-    mix = max(mixes, key=worth) if len(mixes) > 1 else mixes[0]
+    def worth_of(mix: Mix) -> float:
+        apply_mix(model, start, whole, mix)
+        return worth()
+
+    mix = max(mixes, key=worth_of) if len(mixes) > 1 else mixes[0]
     apply_mix(model, start, whole, mix)
+    beside = lay_beside(model, catalogue, dataset, factors, worth)
+    whole.lend_stand_ins(model)
     lent = lend(model, catalogue, dataset, grid.friend_strengths, grid.friend_kappas)
     if content is None:
         point = OperatingPoint(content_scale=0.0, cold_offset=NEVER)
         model.set_operating_point(point)
         objective = score(TwoTowerScorer(model, catalogue), dataset)
-        return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, lent)
+        return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, beside, lent)
 
-    points = settings(mix, grid)
-    apply_mix(model, start, whole, mix)
+    points = settings(grid)
     chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
     points_by_rule: dict[str, OperatingPoint] = {rule: found.point for rule, found in chosen.items()}
-    return Calibrated(points_by_rule, pareto(points), mix, chosen["overall"].score, lent)
+    kept = sorted({*pareto(points), *chosen.values()}, key=lambda point: (-point.score, -point.cold_recall))
+    return Calibrated(points_by_rule, kept, mix, chosen["overall"].score, beside, lent)
 
 
 def _rough(grid: CalibrationGrid) -> CalibrationGrid:

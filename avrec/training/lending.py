@@ -133,7 +133,7 @@ def _own_taste(scorer: TwoTowerScorer, dataset: Dataset) -> Float32:
         scorer.user_tensor(UserQuery.of_users(np.arange(start, min(start + BLOCK, dataset.num_users)), dataset.train))
         for start in range(0, dataset.num_users, BLOCK)
     ]
-    taste = torch.cat(blocks)[:, : model.item_tower.id_dim] - model.user_tower.constant_D.detach()
+    taste = torch.cat(blocks)[:, : model.item_tower.id_dim] - model.user_tower.shared_vector.detach()
     vectors: Float32 = taste.cpu().numpy()
     return vectors
 

@@ -68,6 +68,11 @@ class Neighbourhoods:
             return np.zeros_like(table_ND)
         return (self.content @ (table_ND * self.trained_N[:, None])).astype(np.float32)
 
+    def lend_stand_ins(self, model: TwoTower) -> None:
+        """Put the stand-ins for the id vectors that the model has now into it."""
+        stand_ins = self.stand_ins(model.id_vectors().float().cpu().numpy())
+        model.neighbour_vector_ND.copy_(torch.from_numpy(stand_ins))
+
 
 def apply_mix(model: TwoTower, start: dict[str, Tensor], neighbourhoods: Neighbourhoods, mix: Mix) -> None:
     """Put the propagated tables, the stand-ins and the neighbours that smooth histories (the p3 ones) into the model.
@@ -84,8 +89,7 @@ def apply_mix(model: TwoTower, start: dict[str, Tensor], neighbourhoods: Neighbo
             table = neighbourhoods.propagated(state[name].float().cpu().numpy(), mix)
             state[name] = torch.from_numpy(table).to(state[name])
     model.item_table.load_state_dict(state)
-    stand_ins = neighbourhoods.stand_ins(state["output_ND"].float().cpu().numpy())
-    model.neighbour_vector_ND.copy_(torch.from_numpy(stand_ins))
+    neighbourhoods.lend_stand_ins(model)
     indices, weights = _rows(neighbourhoods.p3, model.smoothing_idx_NK.shape[1])
     model.smoothing_idx_NK.copy_(torch.from_numpy(indices))
     model.smoothing_weight_NK.copy_(torch.from_numpy(weights))

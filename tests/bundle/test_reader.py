@@ -65,7 +65,7 @@ def test_a_sound_bundle_opens(world: World) -> None:
     np.testing.assert_array_equal(bundle.item_vectors, item.numpy())
     np.testing.assert_array_equal(bundle.history_vectors, history.numpy())
     np.testing.assert_array_equal(bundle.user_vectors, world.model.user_vectors().numpy())
-    np.testing.assert_array_equal(bundle.id_vectors, world.model.item_table.output_ND.detach().numpy())
+    np.testing.assert_array_equal(bundle.id_vectors, world.model.id_vectors().numpy())
     np.testing.assert_array_equal(bundle.evidence, world.dataset.train.item_counts)
     if world.model.item_tower.modalities:
         present = np.logical_or.reduce([feature.present for feature in world.dataset.features.values()])

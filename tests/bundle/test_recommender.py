@@ -189,9 +189,10 @@ def test_a_cold_item_embeds_to_its_rows_of_the_tables(kind: str, tmp_path_factor
     np.testing.assert_allclose(item, bundle.item_vectors[cold], atol=1e-5)
     np.testing.assert_allclose(history, bundle.history_vectors[cold], atol=1e-5)
     np.testing.assert_allclose(share, world.scorer.share[cold], atol=1e-5)
-    smoothed = bundle.history_vectors[:, ID_DIM:] != content_table(world.model, world.catalogue)
+    id_dim = world.model.item_tower.id_dim
+    smoothed = bundle.history_vectors[:, id_dim:] != content_table(world.model, world.catalogue)
     assert smoothed.any() and not smoothed[cold].any()  # without a training event nobody is reached over shared users
-    assert history[:, :ID_DIM].any(axis=1).tolist() == [True, True, True, False]  # the last has no modality
+    assert history[:, :id_dim].any(axis=1).tolist() == [True, True, True, False]  # the last has no modality
 
 
 def test_a_warm_item_embeds_as_if_nobody_had_seen_it(attention_world: World) -> None:

@@ -27,7 +27,8 @@ def signature(path: Path) -> tuple[dict[str, list], list[str]]:
 def test_item_tower_takes_flat_named_tensors_with_a_dynamic_batch(world: World) -> None:
     inputs, outputs = signature(world.folder / "item_tower.onnx")
     content = {"feature_audio": 5, "mask_audio": None, "feature_video": 7, "mask_video": None}
-    known = {"id_vector": 6, "neighbour_vector": 6, "bias": None, "evidence": None}
+    id_dim = world.model.item_tower.id_dim
+    known = {"id_vector": id_dim, "neighbour_vector": id_dim, "bias": None, "evidence": None}
     modalities = world.model.item_tower.modalities
     expected = (content if modalities else {}) | known
     assert inputs == {name: ["batch"] + ([width] if width else []) for name, width in expected.items()}
@@ -38,9 +39,10 @@ def test_item_tower_takes_flat_named_tensors_with_a_dynamic_batch(world: World) 
 def test_user_tower_has_a_dynamic_batch_and_history_length(world: World) -> None:
     inputs, outputs = signature(world.folder / "user_tower.onnx")
     block = ["batch", "length"]
-    width = 6 + world.model.item_tower.content_dim
+    id_dim = world.model.item_tower.id_dim
+    width = id_dim + world.model.item_tower.content_dim
     assert inputs == {
-        "user_vector": ["batch", 6],
+        "user_vector": ["batch", id_dim],
         "history_vectors": [*block, width],
         "weights": block,
         "ages": block,
@@ -54,7 +56,8 @@ def test_user_tower_has_a_dynamic_batch_and_history_length(world: World) -> None
 def test_torchscript_takes_any_batch_and_length(world: World, size: int, length: int) -> None:
     graph = UserTowerGraph(world.model.user_tower)
     script = load_torchscript(world.folder / "user_tower.pt")
-    shapes = [(size, 6), (size, length, 6 + world.model.item_tower.content_dim), (size, length), (size, length)]
+    id_dim, content_dim = world.model.user_tower.id_dim, world.model.user_tower.content_dim
+    shapes = [(size, id_dim), (size, length, id_dim + content_dim), (size, length), (size, length)]
     inputs = [*(torch.rand(shape) for shape in shapes), torch.rand(size, length) > 0.5]
     torch.testing.assert_close(script(*inputs)[0], graph(*inputs)[0], rtol=1e-6, atol=1e-6)
 

@@ -105,7 +105,9 @@ def make_model(dataset: Dataset, kind: str) -> TwoTower:
         model.item_evidence_N.copy_(torch.from_numpy(dataset.train.item_counts))
         model.user_evidence_U.copy_(torch.from_numpy(dataset.train.user_counts))
         if kind != "attention":  # what friends lend, with a residual and without one
-            model.set_friends(0.5 * torch.randn(NUM_USERS, ID_DIM))
+            if kind == "concatenation":  # a factorisation beside the ids
+                model.set_factors(0.5 * torch.randn(NUM_ITEMS, 4), 0.5 * torch.randn(4, 4))
+            model.set_friends(0.5 * torch.randn(NUM_USERS, model.item_tower.id_dim))
     model.set_operating_point(OperatingPoint(2.0, 0.7, 0.4, neighbour_weight=0.3, history_smoothing=0.25))
     return model
 

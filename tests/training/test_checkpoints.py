@@ -230,7 +230,7 @@ def test_parts_that_do_not_fit_one_another_are_refused(change, written):
 
 def test_another_format_version_is_refused(written):
     changed(written, lambda value: value.update(format_version=99))
-    with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 3"):
+    with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 4"):
         load(written)
 
 

@@ -14,10 +14,12 @@ from avrec.data.candidates import FullCatalogue
 from avrec.data.histories import Histories
 from avrec.data.samplers import Batch, PairPolicy, PairSampler
 from avrec.evaluation.evaluate import evaluate
+from avrec.factors.als import ALS
 from avrec.training.averaging import EpochAveraging
 from avrec.training.batches import TensorBatch
 from avrec.training.calibration import CalibrationGrid
 from avrec.training.checkpoints import load_tensors
+from avrec.training.factor_segment import FactorGrid
 from avrec.training.fit import calibrate, train
 from avrec.training.module import LossWeights, TwoTowerModule
 from avrec.training.propagation import Mix
@@ -39,6 +41,7 @@ from tests.training.world import (
 BOTH = LossWeights(1.0, 1.0)
 GRID = CalibrationGrid((0.0, 3.0), (0.5, 1.0), (0.0, 0.3), (0.0,), (-2.0, -1.0, 0.0))
 MIXES = (Mix(), Mix(p3=0.3, content=0.2))
+FACTORS = FactorGrid({"als": ALS(num_factors=4, regularisation=3.0, alpha=10.0)}, (0.3,), min_gain=-1.0)
 
 
 def trained(dataset, folder, weights, epochs=8, sampler=None, **options):
@@ -72,7 +75,7 @@ def everything_chosen(dataset: Dataset, folder) -> dict[str, object]:
     stages = [make_stage(IDS, 3, name="ids", averaging=averaging), make_stage(BOTH, 2, name="both", patience=1)]
     summaries = train(model, stages, make_context(dataset, model, folder))
     catalogue = catalogue_features(dataset, model.item_tower.modalities)
-    found = calibrate(model, catalogue, dataset, MIXES, GRID)
+    found = calibrate(model, catalogue, dataset, MIXES, GRID, factors=FACTORS)
     checkpoints = {}
     for path in sorted(folder.glob("*/*.ckpt")):
         value = load_tensors(path)
@@ -87,6 +90,7 @@ def everything_chosen(dataset: Dataset, folder) -> dict[str, object]:
         "operating_points": found.operating_points,
         "frontier": found.frontier,
         "mix": found.mix,
+        "beside": found.beside,
         "objective": found.objective,
     }
 
