@@ -72,6 +72,15 @@ class UserTower(nn.Module):
             pooled_BD = torch.cat([pooled_BD, pooled_BF @ self.factor_map_FF.T], dim=1)
         return pooled_BD + own_BD + self.shared_vector
 
+    def id_vector_of_rows(
+        self, own_BD: Tensor, table_RD: Tensor, row_BL: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor
+    ) -> Tensor:
+        """`id_vector` of `table_RD[row_BL]` while ids are learned; sums read the rows where they stand."""
+        history = weights_BL, ages_BL, mask_BL
+        if not isinstance(self.id_pooling, NormalizedSum):
+            return self.id_vector(own_BD, table_RD[row_BL], *history)
+        return self.id_pooling.of_rows(table_RD, row_BL, *history) @ self.map_DD.T + own_BD + self.constant_D
+
     def content_vector(self, content_BLC: Tensor, weights_BL: Tensor, ages_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """The content segment (B, C)."""
         pooled: Tensor = self.content_pooling(content_BLC, weights_BL, ages_BL, mask_BL)

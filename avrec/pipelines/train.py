@@ -94,6 +94,7 @@ def run(config: DictConfig) -> TrainResult:
     mixes = list(instantiate(config.propagation).values())
     factors, grid = instantiate(config.factors), instantiate(config.grid)
     calibrated = calibrate(model, catalogue, dataset, mixes, grid, pseudo_cold, factors)
+    print(calibrated, flush=True)
     points = [point.as_dict() for point in calibrated.frontier]
     operating = calibrated.operating_points, points
     save(folder / MODEL_FILE, model, sizes, settings, dataset.content_hash, *operating, side=packed(side))

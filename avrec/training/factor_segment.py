@@ -88,12 +88,13 @@ def lay_beside(
             model.set_factors(*setting)
             settings[Beside(name, weight, _score_of_ids(model, catalogue, dataset))] = setting
     best = max(settings, key=lambda tried: tried.score)
-    model.set_factors(*nothing)
-    before = worth()
-    model.set_factors(*settings[best])
-    if best is not without and worth() < (1 + grid.min_gain) * before:
-        best = without
+    if best is not without:
         model.set_factors(*nothing)
+        before = worth()
+        model.set_factors(*settings[best])
+        if worth() < (1 + grid.min_gain) * before:
+            best = without
+    model.set_factors(*settings[best])
     return (best, *(tried for tried in settings if tried is not best))
 
 
@@ -130,9 +131,8 @@ def _pooled(model: TwoTower, dataset: Dataset, users: np.ndarray) -> Float32:
     """The factors (B, F) of some users' training events, pooled as the tower pools them."""
     query = UserQuery.of_users(users, dataset.train)
     idx, weight, age, mask = (torch.from_numpy(array) for array in padded(query, model.user_tower.max_history_items))
-    with torch.no_grad():
-        pooled: Tensor = model.user_tower.factor_pooling(model.factors_NF.cpu()[idx], weight.float(), age.float(), mask)
-    vectors: Float32 = pooled.float().numpy()
+    history = weight.float(), age.float(), mask
+    vectors: Float32 = model.user_tower.factor_pooling.of_rows(model.factors_NF.float().cpu(), idx, *history).numpy()
     return vectors
 
 

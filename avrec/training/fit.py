@@ -41,6 +41,20 @@ class Calibrated:
     beside: tuple[Beside, ...] = ()
     lent: tuple[Lent, ...] = ()
 
+    def __str__(self) -> str:
+        """What was chosen, in a line."""
+        parts = {"p3": self.mix.p3, "jaccard": self.mix.jaccard, "content": self.mix.content}
+        mixed = ", ".join(f"{name} {weight:g}" for name, weight in parts.items() if weight)
+        said = [f"propagation {mixed + f' over {self.mix.hops} hops' if mixed else 'none'}"]
+        if self.beside:
+            best, without = self.beside[0], next(tried for tried in self.beside if not tried.weight)
+            gain = f" (ids alone {without.score:.4f} -> {best.score:.4f})" if best.weight else ""
+            said.append(f"factors {f'{best.factorisation} at {best.weight:g}{gain}' if best.weight else 'none'}")
+        if self.lent:
+            strength, kappa = self.lent[0].strength, self.lent[0].kappa
+            said.append(f"friends {f'{strength:g}' + (f', kappa {kappa:g}' if kappa else '') if strength else 'none'}")
+        return f"chosen on validation: {'; '.join(said)}; Recall@20 + NDCG@20 {self.objective:.4f}"
+
 
 def train(model: TwoTower, stages: Sequence[Stage], context: StageContext) -> list[dict[str, Any]]:
     """Run every stage; the best weights of each, by validation, are where the next starts."""

@@ -109,13 +109,13 @@ class TwoTowerModule(pl.LightningModule):
             places = Places(torch.arange(0), batch.candidate_idx_N, batch.history_idx_BL, batch.positive_B)
             (history_RD, output_RD), bias_R = table.draw(), table.bias_N
         own_BD = model.user_table(batch.user_idx_B, model.user_evidence_U[batch.user_idx_B])
-        user_BD = model.user_tower.id_vector(
-            own_BD,
-            history_RD[places.history_BL],
-            batch.history_weight_BL,
-            batch.history_age_days_BL,
-            batch.history_mask_BL,
-        )
+        history = batch.history_weight_BL, batch.history_age_days_BL, batch.history_mask_BL
+        if not table.sparse:
+            user_BD = model.user_tower.id_vector(own_BD, history_RD[places.history_BL], *history)
+        elif batch.history_idx_BL.shape[1]:
+            user_BD = model.user_tower.id_vector_of_rows(own_BD, history_RD, places.history_BL, *history)
+        else:  # nobody is given a history, so there is nothing to pool or to map
+            user_BD = own_BD + model.user_tower.constant_D
         return scores_of(batch, places, user_BD, output_RD, bias_R)
 
     def fresh(self, batch: TensorBatch) -> dict[str, Tensor]:

@@ -142,6 +142,30 @@ def test_an_untrained_pooling_is_the_normalised_sum(make):
     )
 
 
+@pytest.mark.parametrize("half_life_days", [None, 7.0])
+@pytest.mark.parametrize("make", [NormalizedSum, lambda *options: RefinedSum(5, *options)])
+def test_rows_of_a_table_are_pooled_as_if_they_had_been_gathered(make, half_life_days):
+    torch.manual_seed(0)
+    pool = make(0.5, half_life_days).double()
+    with torch.no_grad():
+        for parameter in pool.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    table_RD = torch.randn(9, 5, dtype=torch.float64)
+    row_BL = torch.randint(0, 9, (6, 4))  # items that come twice, in one history and in several
+    mask_BL = torch.rand(6, 4) > 0.3
+    mask_BL[2] = False
+    given = torch.rand(6, 4).double() + 0.5, 10 * torch.rand(6, 4).double(), mask_BL
+    found = []
+    for call in (lambda table: pool(table[row_BL], *given), lambda table: pool.of_rows(table, row_BL, *given)):
+        table = table_RD.clone().requires_grad_()
+        vector_BD = call(table)
+        (vector_BD * torch.arange(30).reshape(6, 5)).sum().backward()
+        found.append((vector_BD.detach(), table.grad))
+    for gathered, read in zip(*found, strict=True):
+        torch.testing.assert_close(gathered, read, rtol=1e-12, atol=1e-12)
+    assert not found[1][0][2].any()
+
+
 def test_normalised_sum_by_hand():
     vectors = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     ones, mask = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool)

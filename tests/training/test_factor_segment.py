@@ -11,10 +11,13 @@ from avrec.core.sparse import SparseRows
 from avrec.factors.als import ALS
 from avrec.factors.fold_in import solve_users
 from avrec.factors.matrix import interaction_matrix
+from avrec.models.item_tower import OperatingPoint
 from avrec.models.pooling import AttentionPooling
 from avrec.training.calibration import CalibrationGrid
-from avrec.training.factor_segment import FactorGrid, lay_beside, no_factors
-from avrec.training.fit import calibrate
+from avrec.training.factor_segment import Beside, FactorGrid, lay_beside, no_factors
+from avrec.training.fit import Calibrated, calibrate
+from avrec.training.lending import Lent
+from avrec.training.operating_rules import FrontierPoint
 from avrec.training.propagation import Mix
 from avrec.training.scorer import TwoTowerScorer, catalogue_features
 from tests.training.world import block_world, make_model, randomise, without_test
@@ -82,6 +85,7 @@ def test_factors_that_know_more_are_chosen_and_what_was_tried_is_told():
     assert {tried.weight for tried in found.beside} == {0.0, 0.01, 1.0, 3.0}
     assert best.score == max(tried.score for tried in found.beside)
     assert next(tried.score for tried in others if tried.weight == 0) == pytest.approx(before)
+    assert f"factors als at {best.weight:g} (ids alone {before:.4f} -> {best.score:.4f})" in str(found)
     assert found.objective == pytest.approx(best.score) and found.objective > 1.3 * before
     assert model.item_tower.id_dim == 16 and model.factors_NF[~dataset.cold_items].any(dim=1).all()
     assert not model.factors_NF[dataset.cold_items].any()
@@ -143,6 +147,8 @@ def test_friends_lend_factors_too_and_cold_items_borrow_them():
     grid = CalibrationGrid(friend_strengths=(0.5,), friend_kappas=(None,))
     found = calibrate(model, catalogue, dataset, [Mix()], grid, factors=FactorGrid({"als": FACTORISED}, (3.0,)))
     assert found.beside[0].weight == 3.0
+    assert str(found).startswith("chosen on validation: propagation none; factors als at 3 (ids alone ")
+    assert f"; friends 0.5; Recall@20 + NDCG@20 {found.objective:.4f}" in str(found)
     assert model.friends_UD.shape == (64, 16) and model.friends_UD[:, 8:].any(dim=1).all()
     assert model.neighbour_vector_ND.shape == (96, 16)
     lent_N = model.neighbour_vector_ND[:, 8:].any(dim=1).numpy()
@@ -160,3 +166,12 @@ def test_a_model_of_another_width_takes_on_the_factors_of_a_file():
     plain = make_model(dataset)
     model.load_state_dict(plain.state_dict())  # and gives them up again
     assert model.item_tower.id_dim == 8 and model.factors_NF.shape == (96, 0)
+
+
+def test_the_line_of_what_was_chosen_names_nothing_that_was_not_asked_for():
+    point = FrontierPoint(OperatingPoint(), 0.3, 0.2, 0.1, 0.4)
+    found = Calibrated({"overall": point.point}, [point], Mix(p3=0.4, content=0.2), 0.5)
+    said = "chosen on validation: propagation p3 0.4, content 0.2 over 2 hops"
+    assert str(found) == f"{said}; Recall@20 + NDCG@20 0.5000"
+    none = replace(found, beside=(Beside("", 0.0, 0.4),), lent=(Lent(0.3, 5.0, 0.2, 0.3),))
+    assert str(none) == f"{said}; factors none; friends 0.3, kappa 5; Recall@20 + NDCG@20 0.5000"
