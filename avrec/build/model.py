@@ -244,7 +244,7 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
             list(value["frontier"]),
             dict(value["side"]),
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ArtefactError(f"{path}: its parts do not fit one another ({reason}). Train again.") from error
     if rule not in points:
@@ -257,7 +257,13 @@ def load(path: str | Path, rule: str = "overall") -> ModelFile:
 def _check_sizes(sizes: Sizes, value: Mapping[str, Any], path: str | Path) -> None:
     """Compare the sizes that a file claims with its tensors, before a model of that size is built."""
     state, dim = value["state_dict"], value["config"]["id_dim"]
-    num_factors = state["factors_NF"].shape[-1]
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ArtefactError(
+                f"{path}: its parts do not fit one another ({name} claims more numbers than it holds). Train again."
+            )
+    map_FF = state["user_tower.factor_map_FF"]
+    num_factors = map_FF.shape[0] if map_FF.dim() else 0
     claims = {
         "factors_NF": (sizes.num_items, num_factors),
         "user_tower.factor_map_FF": (num_factors, num_factors),

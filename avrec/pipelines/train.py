@@ -233,6 +233,7 @@ def _record(
         "seed": plain["seed"],
         "config": plain,
         "stages": summaries,
+        "chosen": str(calibrated),
         "propagation": asdict(calibrated.mix),
         "factors": [asdict(beside) for beside in calibrated.beside],
         "friends": [asdict(lent) for lent in calibrated.lent],

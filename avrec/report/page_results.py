@@ -162,8 +162,8 @@ def frontier_section(run: RunRecord) -> Section:
     image = frontier([_place(point) for point in points], chosen)
     rows = [[name, number(cold), number(warm), number((cold + warm) / 2)] for name, (warm, cold) in chosen.items()]
     lead = (
-        f"Each of the {len(points)} dots is a way to weigh ids against content that no other beats on validation, or that a rule "
-        "chose: those have a mark. Towards the upper left, more new items are found and fewer known ones; "
+        f"Each of the {len(points)} dots is a way to weigh ids against content that no other beats, on validation. Towards the "
+        "upper left, more new items are found and fewer known ones. The marks are the operating points that a rule chose; "
         f"this report is about “{shown(run.calibration)}”."
     )
     alt = "; ".join(f"{name}: known {warm:.3f}, new {cold:.3f}" for name, (warm, cold) in chosen.items())

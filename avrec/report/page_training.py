@@ -29,6 +29,8 @@ def training_section(run: RunRecord) -> Section:
         )
     pictures = [picture for stage in run.stages for picture in _pictures(stage)]
     words = [_sentence(stage) for stage in run.stages]
+    if run.record.get("chosen"):
+        words.append(f"After training this was {shown(str(run.record['chosen']), 300)}.")
     if pictures:
         words.append(
             "Losses should fall and flatten; validation should rise, and the dashed line stands where it was best."

@@ -27,7 +27,7 @@ class Calibrated:
 
     Attributes:
         operating_points: {rule: setting}.
-        frontier: the settings that no other beats in both score and cold recall, and those that were chosen.
+        frontier: the settings that no other beats in both score and cold recall.
         mix: the propagation in force.
         objective: validation Recall@20 + NDCG@20 at `overall`.
         beside: factorisations tried beside the ids, the setting in force first; empty where none was to be tried.
@@ -130,8 +130,7 @@ def calibrate(
     chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
     points_by_rule: dict[str, OperatingPoint] = {rule: found.point for rule, found in chosen.items()}
-    kept = sorted({*pareto(points), *chosen.values()}, key=lambda point: (-point.score, -point.cold_recall))
-    return Calibrated(points_by_rule, kept, mix, chosen["overall"].score, beside, lent)
+    return Calibrated(points_by_rule, pareto(points), mix, chosen["overall"].score, beside, lent)
 
 
 def _rough(grid: CalibrationGrid) -> CalibrationGrid:

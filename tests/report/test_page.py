@@ -159,6 +159,11 @@ def test_a_stage_without_a_log_says_how_to_have_curves(subject):
     stage = replace(subject.run.stages[0], curves={})
     assert "Train with logger=csv" in training_section(replace(subject.run, stages=(stage,))).lead
     short = replace(stage, curves={"train/loss": ([0], [1.0])})
+    chosen = replace(subject.run, record={"chosen": "chosen on validation: propagation none;\u202e factors none"})
+    assert (
+        "After training this was chosen on validation: propagation none; factors none." in training_section(chosen).lead
+    )
+    assert "chosen" not in training_section(replace(subject.run, record={})).lead
     section = training_section(replace(subject.run, stages=(short,)))
     assert "no stage ran for two epochs" in section.lead and not section.pictures
 

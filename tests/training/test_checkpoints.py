@@ -222,7 +222,61 @@ def strange_point(value):
     value["operating_points"]["overall"] = asdict(POINTS["overall"]) | {"kapa": 1.0}
 
 
-@pytest.mark.parametrize("change", [larger, wider, enormous, other_width, unknown_size, lost, no_points, strange_point])
+def factors(value, rows=0, shape=(3, 3), map_FF=None):
+    state = value["state_dict"]
+    state["factors_NF"] = torch.zeros(len(state["item_evidence_N"]) + rows, 3)
+    state["user_tower.factor_map_FF"] = torch.zeros(shape) if map_FF is None else map_FF
+
+
+def factors_of_other_items(value):
+    factors(value, rows=1)
+
+
+def another_map(value):
+    factors(value, shape=(4, 4))
+
+
+def no_map(value):
+    factors(value)
+    del value["state_dict"]["user_tower.factor_map_FF"]
+
+
+def scalar_map(value):
+    factors(value, shape=())
+
+
+def scalar_factors(value):
+    value["state_dict"]["factors_NF"] = torch.tensor(1.0)
+
+
+def a_number_for_a_tensor(value):
+    value["state_dict"]["factors_NF"] = 3
+
+
+def more_than_is_there(value):
+    factors(value, map_FF=torch.zeros(1, 1).expand(3, 3))
+
+
+MISFITS = [
+    larger,
+    wider,
+    enormous,
+    other_width,
+    unknown_size,
+    lost,
+    no_points,
+    strange_point,
+    factors_of_other_items,
+    another_map,
+    no_map,
+    scalar_map,
+    scalar_factors,
+    a_number_for_a_tensor,
+    more_than_is_there,
+]
+
+
+@pytest.mark.parametrize("change", MISFITS)
 def test_parts_that_do_not_fit_one_another_are_refused(change, written):
     with pytest.raises(ArtefactError, match=r"model.pt: its parts do not fit one another \(.+\). Train again"):
         load(changed(written, change))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from avrec.core.errors import ConfigError
 from avrec.core.query import UserQuery
 from avrec.core.sparse import SparseRows
 from avrec.factors.als import ALS
@@ -111,21 +112,39 @@ def test_nothing_is_factorised_where_nothing_is_to_be_tried():
 
 
 def test_weights_are_in_units_of_equal_spread_and_stand_half_on_either_side():
-    dataset, model, catalogue = planted(noise=0.5, fusion="none")
+    dataset, model, catalogue = planted(noise=3.0, fusion="none")
     users, items = vectors(model, catalogue, dataset)
     trained = ~dataset.cold_items
     spread = middle((users[:, :8] @ items[trained, :8].T).std(axis=1, ddof=1))
     for weight in (0.5, 2.0):
         lay_beside(model, catalogue, dataset, FactorGrid({"als": FACTORISED}, (weight,), min_gain=-1.0), lambda: 1.0)
-        if model.factors_NF.shape[1] == 0:  # by the ids alone it was not the best
-            continue
+        assert model.factors_NF.shape == (96, 8)
         users, items = vectors(model, catalogue, dataset)
         scores = users[:, 8:16] @ items[trained, 8:16].T
         assert middle(scores.std(axis=1, ddof=1)) == pytest.approx(weight * spread, rel=1e-4)
-        length = np.sqrt((items[trained, 8:16] ** 2).sum(axis=1).mean() / (items[trained, :8] ** 2).sum(axis=1).mean())
-        assert length == pytest.approx(weight**0.5, rel=0.15)  # of all learned rows, cold ones too
-        return
-    raise AssertionError("no weight was kept")
+        squared = (items[trained] ** 2)[:, 8:16].sum(axis=1).mean() / (items[trained] ** 2)[:, :8].sum(axis=1).mean()
+        assert squared == pytest.approx(weight, rel=1e-4)
+
+
+def test_a_collapsed_factorisation_is_not_tried_and_idle_directions_are_dropped():
+    dataset, model, catalogue = planted(noise=3.0, fusion="none")
+    collapsed = ALS(num_factors=8, regularisation=300.0, alpha=3.0)
+    assert np.abs(collapsed.fit(dataset.train).item).max() < 1e-3
+    (alone,) = lay_beside(model, catalogue, dataset, FactorGrid({"als": collapsed}, (1.0,)), worth_nothing)
+    assert alone.weight == 0 and model.factors_NF.shape[1] == 0
+    wide = ALS(num_factors=20, regularisation=30.0, alpha=10.0)  # of eight blocks: twelve directions have nothing to say
+    size_F = np.linalg.svd(wide.fit(dataset.train).item, compute_uv=False)
+    assert (size_F > 0.01 * size_F[0]).sum() == 8
+    lay_beside(model, catalogue, dataset, FactorGrid({"als": wide}, (1.0,)), lambda: model.factors_NF.shape[1])
+    assert model.factors_NF.shape[1] == 8
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.1, float("nan")])
+def test_a_weight_that_weighs_nothing_is_refused(weight):
+    with pytest.raises(
+        ConfigError, match=r"factors\.weights: .* is not positive\. To go without factors set factors=none"
+    ):
+        FactorGrid({}, (0.1, weight))
 
 
 def test_the_map_gives_nearly_the_factorisations_own_users():
