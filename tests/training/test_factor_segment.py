@@ -132,7 +132,7 @@ def test_a_collapsed_factorisation_is_not_tried_and_idle_directions_are_dropped(
     assert np.abs(collapsed.fit(dataset.train).item).max() < 1e-3
     (alone,) = lay_beside(model, catalogue, dataset, FactorGrid({"als": collapsed}, (1.0,)), worth_nothing)
     assert alone.weight == 0 and model.factors_NF.shape[1] == 0
-    wide = ALS(num_factors=20, regularisation=30.0, alpha=10.0)  # of eight blocks: twelve directions have nothing to say
+    wide = ALS(num_factors=20, regularisation=30.0, alpha=10.0)  # of eight blocks: twelve directions are idle
     size_F = np.linalg.svd(wide.fit(dataset.train).item, compute_uv=False)
     assert (size_F > 0.01 * size_F[0]).sum() == 8
     lay_beside(model, catalogue, dataset, FactorGrid({"als": wide}, (1.0,)), lambda: model.factors_NF.shape[1])
