@@ -239,8 +239,8 @@ def test_leaving_ends_everything_at_once(root: Path) -> None:
 
 
 PARENT = """
-import json, sys
-from pathlib import Path
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 sys.path[:] = json.loads(sys.argv[1])
 from avrec.core.clips import AudioSpec
 from avrec.media.isolation import DecodePool, Job
