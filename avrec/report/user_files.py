@@ -104,6 +104,7 @@ def write_per_user(path: str | Path, reported: Reported, dataset: Dataset) -> No
     schema = pa.schema(fields, metadata=reported.metadata(dataset))
 
     def blocks() -> Iterator[pa.Table]:
+        """The rows of some users of one kind and view at a time."""
         for kind, view, evaluation in rows:
             for start in range(0, len(facts.user_idx), BLOCK_ROWS):
                 part = slice(start, start + BLOCK_ROWS)
@@ -141,6 +142,7 @@ def write_top_items(path: str | Path, reported: Reported, dataset: Dataset) -> N
     step = max(1, BLOCK_ROWS // length)
 
     def blocks() -> Iterator[pa.Table]:
+        """Some rows at a time."""
         for start in range(0, len(main.user_idx), step):
             part = slice(start, start + step)
             shown = top.item_idx[part] >= 0
@@ -165,6 +167,7 @@ def write_shares(
     schema = pa.schema(fields, metadata=reported.metadata(dataset))
 
     def blocks() -> Iterator[pa.Table]:
+        """Some rows at a time."""
         for start in range(0, dataset.num_items, BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             columns = [pa.array(np.ascontiguousarray(column[part]), pa.float32()) for column in share_NM.T]

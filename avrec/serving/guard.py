@@ -117,6 +117,7 @@ def _limited(receive: Receive, limit: int, deadline: float) -> Receive:
     num_bytes, complete = 0, False
 
     async def limited() -> Message:
+        """The next message, or a refusal."""
         nonlocal num_bytes, complete
         if complete:  # what still comes is that the client has gone
             return await receive()

@@ -101,9 +101,7 @@ def calibrate(
 
     def settings(grid: CalibrationGrid) -> list[FrontierPoint]:
         known.lend_stand_ins(model)
-        points = frontier(model, catalogue, dataset, cold, grid)
-        whole.lend_stand_ins(model)
-        return points
+        return frontier(model, catalogue, dataset, cold, grid)
 
     def worth() -> float:
         """Of what is reported, at a rough operating point: what is chosen is chosen as it is used, beside content."""
@@ -127,6 +125,7 @@ def calibrate(
         return Calibrated(dict.fromkeys(RULES, point), [], mix, objective, beside, lent)
 
     points = settings(grid)
+    whole.lend_stand_ins(model)
     chosen = {rule: choose(points, rule) for rule in RULES}
     model.set_operating_point(chosen["overall"].point)
     points_by_rule: dict[str, OperatingPoint] = {rule: found.point for rule, found in chosen.items()}

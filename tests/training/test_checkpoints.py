@@ -282,6 +282,11 @@ def test_parts_that_do_not_fit_one_another_are_refused(change, written):
         load(changed(written, change))
 
 
+def test_a_tensor_that_claims_more_numbers_than_the_file_holds_is_named(written):
+    with pytest.raises(ArtefactError, match=r"\(user_tower\.factor_map_FF claims more numbers than it holds\)"):
+        load(changed(written, more_than_is_there))
+
+
 def test_another_format_version_is_refused(written):
     changed(written, lambda value: value.update(format_version=99))
     with pytest.raises(ArtefactError, match=r"model.pt: format version 99; this avrec reads version 4"):
